@@ -1,0 +1,61 @@
+"""The metric catalogue: every metric Seamark exports. Exporters, rules, dashboards and docs take names from here.
+
+Labels `namespace, deployment, revision` are on every metric. Counters start at 0 for every known label value, because
+Prometheus loses a counter's first increment otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["CATALOGUE", "COMMON", "LATENCY_BOUNDS", "Metric"]
+
+COMMON = ("namespace", "deployment", "revision")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """`labels` are those beyond COMMON; `source` is the service that exports it."""
+
+    name: str
+    kind: str
+    help: str
+    source: str
+    labels: tuple[str, ...] = ()
+
+
+def _geometric(first: float, ratio: float, last: float) -> tuple[float, ...]:
+    bounds = [first]
+    while bounds[-1] < last:
+        bounds.append(float(f"{bounds[-1] * ratio:.3g}"))
+    return tuple(bounds)
+
+
+#: Seconds. A ratio of 1.25 between bounds keeps the p99 readable to a quarter.
+LATENCY_BOUNDS = _geometric(0.0001, 1.25, 10.0)
+
+_METRICS = (
+    Metric("seamark_predictions_total", "counter", "Rows predicted", "monitor"),
+    Metric("seamark_requests_total", "counter", "Requests by HTTP status", "monitor", ("status",)),
+    Metric("seamark_prediction_latency_seconds", "histogram", "Time from arrival to answer in the server", "monitor"),
+    Metric("seamark_feature_bin_total", "counter", "Rows by feature and profile bin", "monitor", ("feature", "bin")),
+    Metric("seamark_output_bin_total", "counter", "Rows by output and profile bin", "monitor", ("output", "bin")),
+    Metric(
+        "seamark_contract_violations_total",
+        "counter",
+        "Rows that broke the contract, by feature and rule",
+        "monitor",
+        ("feature", "rule"),
+    ),
+    Metric("seamark_contract_rows_total", "counter", "Rows by whether they kept the contract", "monitor", ("kept",)),
+    Metric("seamark_nonfinite_total", "counter", "NaN or infinite values", "monitor", ("where",)),
+    Metric("seamark_log_dropped_total", "counter", "Predictions not logged, by reason", "monitor", ("reason",)),
+    Metric("seamark_log_spool_bytes", "gauge", "Bytes waiting on disk for the collector", "monitor"),
+    Metric("seamark_drift_score", "gauge", "Distance from the profile", "analyzer", ("kind", "feature")),
+    Metric("seamark_drift_threshold", "gauge", "Score above which drift is real", "analyzer", ("kind", "feature")),
+    Metric("seamark_quality", "gauge", "Live quality from labels", "analyzer", ("metric",)),
+    Metric("seamark_shadow_agreement_ratio", "gauge", "Share of paired answers that agree", "analyzer"),
+    Metric("seamark_revision_info", "gauge", "1 for each revision, with its role", "analyzer", ("role",)),
+)
+
+CATALOGUE = {metric.name: metric for metric in _METRICS}

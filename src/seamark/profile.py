@@ -1,0 +1,204 @@
+"""The reference profile: what the data looked like when the model was made, as bins that add up.
+
+Bins are fixed once, so counts from replicas, versions and hours can be added and subtracted exactly.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seamark.errors import InvalidPackage
+from seamark.package import CATEGORY, NUMBER, Schema
+
+__all__ = ["Column", "Profile", "bin_categories", "bin_numbers", "build", "parse_profile"]
+
+BINS = 10
+TOP_CATEGORIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One feature, output or label.
+
+    number: `edges` are the inner bin edges; bin i holds edges[i-1] <= x < edges[i], both ends open.
+    category: `values` are the known categories, one bin each, then one bin for all others.
+    `counts` has one entry per bin and a last one for missing; low and high are the smallest and largest seen.
+    importance is the feature's share of the model's attention, 0..1, or None when unknown.
+    """
+
+    name: str
+    type: str
+    edges: tuple[float, ...] = ()
+    values: tuple[str, ...] = ()
+    counts: tuple[int, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    importance: float | None = None
+
+    @property
+    def bins(self) -> int:
+        """How many bins, the one for missing included."""
+        return (len(self.edges) + 2) if self.type == NUMBER else (len(self.values) + 2)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """A short name for each bin, as in the metrics' `bin` label."""
+        if self.type == NUMBER:
+            return (*(str(i) for i in range(len(self.edges) + 1)), "missing")
+        return (*self.values, "other", "missing")
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """`rows` rows of reference data; outputs are those of `Schema.outputs` (prediction binned by class)."""
+
+    rows: int
+    features: tuple[Column, ...]
+    outputs: tuple[Column, ...] = ()
+    label: Column | None = None
+
+    def to_json(self) -> bytes:
+        return json.dumps(
+            {
+                "format": 1,
+                "rows": self.rows,
+                "features": [_to_dict(column) for column in self.features],
+                "outputs": [_to_dict(column) for column in self.outputs],
+                "label": _to_dict(self.label) if self.label else None,
+            },
+            allow_nan=False,
+        ).encode()
+
+
+def _to_dict(column: Column) -> dict[str, Any]:
+    return {name: getattr(column, name) for name in Column.__dataclass_fields__}
+
+
+def parse_profile(content: bytes) -> Profile:
+    """The profile, or `InvalidPackage`."""
+    try:
+        document = json.loads(content)
+        return Profile(
+            rows=int(document["rows"]),
+            features=tuple(_from_dict(column) for column in document["features"]),
+            outputs=tuple(_from_dict(column) for column in document["outputs"]),
+            label=_from_dict(document["label"]) if document["label"] else None,
+        )
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InvalidPackage(f"Cannot read profile.json: {error}") from error
+
+
+def _from_dict(document: dict[str, Any]) -> Column:
+    column = Column(
+        **{
+            **document,
+            "edges": tuple(float(edge) for edge in document["edges"]),
+            "values": tuple(str(value) for value in document["values"]),
+            "counts": tuple(int(count) for count in document["counts"]),
+        }
+    )
+    if len(column.counts) != column.bins or list(column.edges) != sorted(set(column.edges)):
+        raise ValueError(f"column {column.name!r} has {len(column.counts)} counts for {column.bins} bins")
+    return column
+
+
+def bin_numbers(values: NDArray[np.float64], columns: Sequence[Column]) -> list[NDArray[np.int64]]:
+    """Counts per bin (missing last) for each column of a rows x columns block."""
+    return [
+        np.bincount(_numeric_bins(values[:, i], column), minlength=column.bins).astype(np.int64)
+        for i, column in enumerate(columns)
+    ]
+
+
+def _numeric_bins(values: NDArray[np.float64], column: Column) -> NDArray[np.int64]:
+    found = np.searchsorted(np.asarray(column.edges), values, side="right")
+    found[np.isnan(values)] = column.bins - 1
+    return found
+
+
+def bin_categories(values: Sequence[str | None], column: Column) -> NDArray[np.int64]:
+    """Counts per bin: known values in order, other, missing."""
+    index = {value: i for i, value in enumerate(column.values)}
+    other = len(column.values)
+    found = [other + 1 if value is None else index.get(value, other) for value in values]
+    return np.bincount(np.asarray(found, dtype=np.int64), minlength=column.bins).astype(np.int64)
+
+
+def _number_column(name: str, values: NDArray[np.float64], importance: float | None) -> Column:
+    finite = values[np.isfinite(values)]
+    edges: tuple[float, ...] = ()
+    if finite.size:
+        quantiles = np.quantile(finite, np.linspace(0, 1, BINS + 1)[1:-1])
+        edges = tuple(float(edge) for edge in np.unique(quantiles))
+    column = Column(
+        name,
+        NUMBER,
+        edges=edges,
+        low=float(finite.min()) if finite.size else None,
+        high=float(finite.max()) if finite.size else None,
+        importance=importance,
+    )
+    counts = bin_numbers(values.reshape(-1, 1), [column])[0]
+    return _with_counts(column, counts)
+
+
+def _category_column(
+    name: str, values: Sequence[str | None], importance: float | None, known: Sequence[str] | None = None
+) -> Column:
+    if known is None:
+        seen: dict[str, int] = {}
+        for value in values:
+            if value is not None:
+                seen[value] = seen.get(value, 0) + 1
+        known = sorted(seen, key=lambda value: (-seen[value], value))[:TOP_CATEGORIES]
+    column = Column(name, CATEGORY, values=tuple(known), importance=importance)
+    return _with_counts(column, bin_categories(values, column))
+
+
+def _with_counts(column: Column, counts: NDArray[np.int64]) -> Column:
+    return Column(**{**_to_dict(column), "counts": tuple(int(count) for count in counts)})
+
+
+def build(
+    schema: Schema,
+    numbers: NDArray[np.float64],
+    categories: Sequence[Sequence[str | None]],
+    outputs: NDArray[np.float64],
+    labels: NDArray[np.float64] | None,
+    importance: dict[str, float] | None = None,
+) -> Profile:
+    """The profile of reference data.
+
+    numbers: rows x len(schema.numbers); categories: one sequence per categorical feature; outputs: rows x
+    len(schema.outputs) as logged (see `Schema`); labels: rows, as logged, or None.
+    """
+    weights = importance or {}
+    by_name: dict[str, Column] = {}
+    for i, name in enumerate(schema.numbers):
+        by_name[name] = _number_column(name, numbers[:, i], weights.get(name))
+    for name, values in zip(schema.categories, categories, strict=True):
+        by_name[name] = _category_column(name, values, weights.get(name))
+    classes = [str(i) for i in range(len(schema.classes))]
+
+    def outcome(name: str, values: NDArray[np.float64]) -> Column:
+        if name in ("prediction", "label") and schema.task != "regression":
+            return _category_column(name, [class_bin(value) for value in values], None, classes)
+        return _number_column(name, values, None)
+
+    return Profile(
+        rows=len(outputs),
+        features=tuple(by_name[feature.name] for feature in schema.features),
+        outputs=tuple(outcome(name, outputs[:, i]) for i, name in enumerate(schema.outputs)),
+        label=None if labels is None else outcome("label", labels),
+    )
+
+
+def class_bin(value: float) -> str | None:
+    """The bin of a logged class index, by its index as text; None for NaN."""
+    return None if value != value else str(int(value))

@@ -1,0 +1,93 @@
+"""What the operator remembers between decisions: small, serialisable, written in one place.
+
+Revisions' phases: Pending -> Shadow -> Canary -> Champion -> Retired, or RolledBack from any phase before Champion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Origin", "Phase", "RetrainingState", "Revision", "RolloutState", "State"]
+
+Phase = Literal["Pending", "Shadow", "Canary", "Champion", "Retired", "RolledBack"]
+Origin = Literal["spec", "retraining"]
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One immutable model version. `name` is `<deployment>-<first 8 of digest>`; `version` is the package's own."""
+
+    name: str
+    uri: str
+    digest: str
+    origin: Origin
+    created: float
+    version: str = ""
+    phase: Phase = "Pending"
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutState:
+    """A challenger under test.
+
+    step: index into the steps; step_since: when its route was confirmed (None: not yet).
+    held: seconds of the step spent before a pause, so that a pause stops the clock.
+    ready_since: when the challenger was first ready; evidence runs from there.
+    """
+
+    challenger: str
+    started: float
+    step: int = 0
+    step_since: float | None = None
+    held: float = 0.0
+    ready_since: float | None = None
+    extended: bool = False
+    approved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RetrainingState:
+    """Episodes are counted for ever and name the Jobs, so a Job is never started twice.
+
+    cause: what started the running episode, as `feature drift`; since: data to train on begins here.
+    starts: times of the last day's starts. failures: in a row, for the backoff.
+    """
+
+    episode: int = 0
+    job: str | None = None
+    cause: str = ""
+    since: float = 0.0
+    starts: tuple[float, ...] = ()
+    finished: float | None = None
+    failures: int = 0
+    labels_used: int = 0
+    blocked: str = ""
+    waiting: str = ""
+    scheduled: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One deployment's memory. `model` is the digest that spec.model resolved to when it was last taken up.
+
+    alarms: active ones as (kind, feature). last_command: highest command id already obeyed.
+    previous: the champion before, kept warm until `previous_until`.
+    """
+
+    revisions: tuple[Revision, ...] = ()
+    champion: str | None = None
+    previous: str | None = None
+    previous_until: float | None = None
+    model: str = ""
+    generation: int = 0
+    rollout: RolloutState | None = None
+    retraining: RetrainingState = RetrainingState()
+    alarms: tuple[tuple[str, str], ...] = ()
+    violations: tuple[tuple[str, str], ...] = ()
+    paused: bool = False
+    last_command: int = 0
+    message: str = ""
+
+    def revision(self, name: str | None) -> Revision | None:
+        return next((revision for revision in self.revisions if revision.name == name), None)
