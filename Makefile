@@ -1,0 +1,52 @@
+# Every target sets up what it needs: Python >= 3.11 with venv is enough.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+UV := .tools/bin/uv
+RUN := .venv/bin
+export UV_PYTHON_DOWNLOADS := never
+export UV_LINK_MODE := copy
+
+.PHONY: help install fmt lint test demo coverage clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: .venv/.installed ## make .venv with everything, from the lock file
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo 'Cannot install: Seamark needs Python >= 3.11; name one with make PYTHON=python3.12' >&2; exit 2; }
+	@$(PYTHON) -m venv .tools \
+	  || { echo 'Cannot install: this Python has no venv; on Debian and Ubuntu: apt-get install python3-venv' >&2; exit 2; }
+	@.tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/.installed: $(UV) uv.lock pyproject.toml $(wildcard services/*/pyproject.toml operators/*/pyproject.toml)
+	@echo 'Installing from uv.lock (about a minute, once)'
+	@$(UV) sync --quiet --frozen --all-packages --python $$(.tools/bin/python -c 'import sys; print(sys.executable)')
+	@touch $@
+
+fmt: install ## format the code
+	$(RUN)/ruff check --fix --quiet .
+	$(RUN)/ruff format --quiet .
+
+lint: install ## formatting, lint, types, import layers
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+
+test: install ## all tests; no cluster, no internet
+	$(RUN)/pytest
+
+coverage: install ## line and branch coverage of the core
+	$(RUN)/pytest tests/unit --cov --cov-report=term-missing --cov-fail-under=100
+
+demo: install ## the main job, live, on this machine (under 5 minutes)
+	@$(RUN)/seamark demo
+
+clean: ## remove what make and the demo made
+	rm -rf .venv .tools .seamark .mypy_cache .ruff_cache .pytest_cache .hypothesis
