@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from seamark.state import State
+from seamark.state import Route, State
 
 __all__ = [
     "Action",
@@ -52,21 +52,6 @@ class Serve:
     uri: str
     digest: str
     replicas: int
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Send traffic by weight (whole percents, sum 100) and copy `mirror[1]` percent to `mirror[0]`.
-
-    fallback: who answers a request whose revision cannot; only revisions that users may see.
-    match: (header, value) pairs whose requests go to the challenger; sticky: the header that pins a user to an arm.
-    """
-
-    weights: Mapping[str, int]
-    mirror: tuple[str, int] | None = None
-    fallback: str | None = None
-    match: tuple[tuple[str, str], ...] = ()
-    sticky: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,23 +32,26 @@ class UserError(SeamarkError):
     """Wrong in a way the user can mend; the message says how."""
 
 
-class InvalidSpec(UserError):
+class InvalidSpec(UserError):  # noqa: N818 - names are states, not suffixes
     """A manifest breaks the schema.
 
     `path` is where, as `spec.rollout.steps[2].weight`; `problem` is what was got and what is allowed.
     """
 
     def __init__(self, path: str, problem: str) -> None:
-        super().__init__(f"{path}: {problem}")
+        super().__init__(path, problem)
         self.path = path
         self.problem = problem
 
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}"
 
-class InvalidPackage(UserError):
+
+class InvalidPackage(UserError):  # noqa: N818 - names are states, not suffixes
     """A model package cannot be used: missing, altered, truncated, or of a refused format."""
 
 
-class InvalidInput(UserError):
+class InvalidInput(UserError):  # noqa: N818 - names are states, not suffixes
     """A request breaks the protocol or the contract.
 
     `status` is the HTTP status to answer. `violations` are (feature, rule, rows) found while parsing;
@@ -61,13 +64,13 @@ class InvalidInput(UserError):
         self.violations = violations
 
 
-class Conflict(UserError):
+class Conflict(UserError):  # noqa: N818 - names are states, not suffixes
     """Something else holds what is needed."""
 
 
-class NotFound(UserError):
+class NotFound(UserError):  # noqa: N818 - names are states, not suffixes
     """The named thing does not exist."""
 
 
-class Unavailable(SeamarkError):
+class Unavailable(SeamarkError):  # noqa: N818 - names are states, not suffixes
     """It may work later; the caller may retry."""

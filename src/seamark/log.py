@@ -20,15 +20,18 @@ def table(root: str, kind: str, namespace: str, deployment: str) -> str:
 
 
 def columns(prefix: str, names: Sequence[str]) -> list[str]:
-    """Column names for feature or output names; Delta refuses spaces and punctuation, so they become `_`.
+    """Column names for feature or output names, by position.
 
-    >>> columns("x", ["mean radius", "mean_radius", "age"])
+    Delta refuses spaces and punctuation, so they become `_`, and takes names that differ in case only for one, so they
+    are lower-case. Of features, name the numbers first, then the categories, each in schema order.
+
+    >>> columns("x", ["mean radius", "mean_radius", "Age"])
     ['x_mean_radius', 'x_mean_radius_2', 'x_age']
     """
     taken: set[str] = set()
     result = []
     for name in names:
-        base = f"{prefix}_" + re.sub(r"[^0-9A-Za-z_]", "_", name)
+        base = f"{prefix}_" + re.sub(r"[^0-9A-Za-z_]", "_", name).lower()
         column, count = base, 1
         while column in taken:
             count += 1

@@ -8,19 +8,34 @@ of the other files, so one digest pins everything.
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from seamark.errors import InvalidPackage
 
-__all__ = ["CATEGORY", "NUMBER", "TASKS", "Feature", "Manifest", "ModelFile", "Schema", "parse_manifest"]
+__all__ = [
+    "CATEGORY",
+    "MODEL_FORMATS",
+    "NUMBER",
+    "TASKS",
+    "Feature",
+    "Manifest",
+    "ModelFile",
+    "Schema",
+    "parse_manifest",
+]
 
-FORMAT = 1
+_FORMAT = 1
 TASKS = ("binary", "multiclass", "regression")
 MODEL_FORMATS = ("onnx", "skops", "joblib")
 NUMBER = "number"
 CATEGORY = "category"
+
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+ -]{0,254}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +72,12 @@ class Schema:
         return tuple(feature.name for feature in self.features if feature.type == CATEGORY)
 
     def label_value(self, label: object) -> float | None:
-        """A label as logged outputs are: the class index, or the number; None when it is neither.
+        """A label as logged outputs are: the class index, or the finite number; None when it is neither.
 
         Accepts the class itself or its text (`1`, `1.0`, `"1"` and `"1.0"` are the same class).
         """
         if self.task == "regression":
-            try:
-                return float(label)  # type: ignore[arg-type]  # the except clause is the type check
-            except (TypeError, ValueError):
-                return None
+            return _finite(label)
         wanted = _canonical(label)
         for index, known in enumerate(self.classes):
             if _canonical(known) == wanted:
@@ -73,12 +85,21 @@ class Schema:
         return None
 
 
-def _canonical(label: object) -> str:
-    text = str(label).strip().lower() if isinstance(label, bool) else str(label).strip()
+def _finite(value: object) -> float | None:
     try:
-        return repr(float(text))
-    except ValueError:
-        return text
+        number = float(value)  # type: ignore[arg-type]  # the except clause is the type check
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _canonical(label: object) -> str:
+    """One text for all ways to write a class; `_` groups digits in Python only, so such a text is no number."""
+    text = str(label).strip()
+    if text.lower() in ("true", "false"):
+        return text.lower()
+    number = None if "_" in text else _finite(text)
+    return text if number is None else repr(number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +127,7 @@ class Manifest:
     def to_json(self) -> bytes:
         """The bytes of `seamark.json`; equal manifests give equal bytes."""
         document = {
-            "format": FORMAT,
+            "format": _FORMAT,
             "name": self.name,
             "version": self.version,
             "created": self.created,
@@ -126,50 +147,137 @@ class Manifest:
 def parse_manifest(content: bytes) -> Manifest:
     """The manifest of a package, or `InvalidPackage` saying what is wrong with it."""
     try:
-        document = json.loads(content)
-        return _manifest(document)
+        return _manifest(_Fields(json.loads(content, parse_constant=_refuse, parse_float=_finite_float)))
     except (ValueError, RecursionError) as error:
         raise InvalidPackage(f"Cannot read seamark.json: {error}") from error
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InvalidPackage(f"Cannot read seamark.json: missing or wrong field {error}") from error
 
 
-def _manifest(document: Mapping[str, Any]) -> Manifest:
-    if document["format"] != FORMAT:
-        raise InvalidPackage(f"seamark.json has format {document['format']!r}; this Seamark reads {FORMAT}")
-    if document["task"] not in TASKS:
-        raise InvalidPackage(f"task is {document['task']!r}; allowed: {', '.join(TASKS)}")
-    model = ModelFile(**{key: str(document["model"][key]) for key in ("file", "format", "sha256")})
-    if model.format not in MODEL_FORMATS:
-        raise InvalidPackage(f"model format is {model.format!r}; allowed: {', '.join(MODEL_FORMATS)}")
-    if "/" in model.file or "\\" in model.file or model.file.startswith("."):
-        raise InvalidPackage(f"model file {model.file!r} is not a plain file name inside the package")
-    features = tuple(
-        Feature(str(f["name"]), str(f.get("type", NUMBER)), bool(f.get("nullable", False)))
-        for f in document["features"]
-    )
-    _features_are_sound(features)
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _finite_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{_show(text)} is too large for a number")
+    return value
+
+
+class _Fields:
+    """One JSON object; every mistake is a ValueError that names the path."""
+
+    def __init__(self, value: object, path: str = "") -> None:
+        if not isinstance(value, dict):
+            raise ValueError(f"{path or 'the document'} is not an object")
+        self._value: dict[str, Any] = value
+        self._path = path
+
+    def path(self, key: str) -> str:
+        return f"{self._path}.{key}" if self._path else key
+
+    def need(self, key: str) -> Any:
+        if key not in self._value:
+            raise ValueError(f"{self.path(key)} is missing")
+        return self._value[key]
+
+    def text(self, key: str, default: str | None = None) -> str:
+        """A text, which may be empty only where the default is."""
+        value = self.need(key) if default is None else self._value.get(key, default)
+        if not isinstance(value, str) or not (value or default == ""):
+            raise ValueError(f"{self.path(key)} is {_show(value)}, not a text")
+        return value
+
+    def one_of(self, key: str, allowed: Sequence[str], default: str | None = None) -> str:
+        value = self.text(key, default)
+        if value not in allowed:
+            raise ValueError(f"{self.path(key)} is {_show(value)}; allowed: {', '.join(allowed)}")
+        return value
+
+    def flag(self, key: str) -> bool:
+        value = self._value.get(key, False)
+        if not isinstance(value, bool):
+            raise ValueError(f"{self.path(key)} is {_show(value)}, not true or false")
+        return value
+
+    def digest(self, key: str) -> str:
+        value = self.text(key)
+        if not _SHA256.fullmatch(value):
+            raise ValueError(f"{self.path(key)} is {_show(value)}, not a SHA-256 in 64 lower-case hex digits")
+        return value
+
+    def inner(self, key: str) -> _Fields:
+        return _Fields(self.need(key), self.path(key))
+
+    def entries(self, key: str) -> list[Any]:
+        value = self.need(key)
+        if not isinstance(value, list):
+            raise ValueError(f"{self.path(key)} is {_show(value)}, not a list")
+        return value
+
+    def record(self, key: str) -> dict[str, Any]:
+        return _Fields(self._value.get(key, {}), self.path(key))._value
+
+
+def _show(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _manifest(fields: _Fields) -> Manifest:
+    if fields.need("format") != _FORMAT:
+        raise ValueError(f"format is {_show(fields.need('format'))}; this Seamark reads {_FORMAT}")
+    task = fields.one_of("task", TASKS)
+    metrics = fields.record("metrics")
     return Manifest(
-        name=str(document["name"]),
-        version=str(document["version"]),
-        model=model,
-        schema=Schema(document["task"], features, tuple(document["classes"])),
-        profile_sha256=str(document["profile"]["sha256"]),
-        framework=document.get("framework", {}),
-        lineage=document.get("lineage", {}),
-        metrics=document.get("metrics", {}),
-        hyperparameters=document.get("hyperparameters", {}),
-        created=str(document.get("created", "")),
+        name=fields.text("name"),
+        version=fields.text("version"),
+        model=_model_file(fields.inner("model")),
+        schema=Schema(task, _features(fields.entries("features")), _classes(task, fields.entries("classes"))),
+        profile_sha256=fields.inner("profile").digest("sha256"),
+        framework={name: str(version) for name, version in fields.record("framework").items()},
+        lineage=fields.record("lineage"),
+        metrics={name: _metric(name, value) for name, value in metrics.items()},
+        hyperparameters=fields.record("hyperparameters"),
+        created=fields.text("created", ""),
     )
 
 
-def _features_are_sound(features: Sequence[Feature]) -> None:
-    if not features:
-        raise InvalidPackage("the schema names no feature")
-    names = [feature.name for feature in features]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidPackage(f"feature {twice!r} is named twice")
-    for feature in features:
-        if feature.type not in (NUMBER, CATEGORY):
-            raise InvalidPackage(f"feature {feature.name!r} has type {feature.type!r}; allowed: number, category")
+def _model_file(fields: _Fields) -> ModelFile:
+    file = fields.text("file")
+    if not _FILE.fullmatch(file):
+        raise ValueError(f"model.file is {_show(file)}, not a plain file name inside the package")
+    return ModelFile(file, fields.one_of("format", MODEL_FORMATS), fields.digest("sha256"))
+
+
+def _metric(name: str, value: object) -> float:
+    number = None if isinstance(value, str | bool) else _finite(value)
+    if number is None:
+        raise ValueError(f"metrics.{name} is {_show(value)}, not a finite number")
+    return number
+
+
+def _features(entries: Sequence[object]) -> tuple[Feature, ...]:
+    if not entries:
+        raise ValueError("features names no feature")
+    features = []
+    names: set[str] = set()
+    for i, entry in enumerate(entries):
+        fields = _Fields(entry, f"features[{i}]")
+        name = fields.text("name")
+        if name in names:
+            raise ValueError(f"features[{i}].name is {_show(name)}, which is taken")
+        names.add(name)
+        features.append(Feature(name, fields.one_of("type", (NUMBER, CATEGORY), NUMBER), fields.flag("nullable")))
+    return tuple(features)
+
+
+def _classes(task: str, classes: Sequence[Any]) -> tuple[str | int | float | bool, ...]:
+    for i, value in enumerate(classes):
+        if not isinstance(value, str | int | float):
+            raise ValueError(f"classes[{i}] is {_show(value)}, not a text, number, true or false")
+    if len({_canonical(value) for value in classes}) < len(classes):
+        raise ValueError("classes holds the same class twice")
+    least, most = {"regression": (0, 0), "binary": (2, 2)}.get(task, (2, 10_000))
+    if not least <= len(classes) <= most:
+        raise ValueError(f"classes has {len(classes)} entries; {task} takes {least}" + (f" to {most}" * (most > least)))
+    return tuple(classes)

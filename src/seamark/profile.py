@@ -6,8 +6,9 @@ Bins are fixed once, so counts from replicas, versions and hours can be added an
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,11 @@ from numpy.typing import NDArray
 from seamark.errors import InvalidPackage
 from seamark.package import CATEGORY, NUMBER, Schema
 
-__all__ = ["Column", "Profile", "bin_categories", "bin_numbers", "build", "parse_profile"]
+__all__ = ["Column", "Profile", "bin_categories", "bin_numbers", "build", "class_bin", "parse_profile"]
 
-BINS = 10
-TOP_CATEGORIES = 20
+_FORMAT = 1
+_BINS = 10
+_TOP_CATEGORIES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +50,14 @@ class Column:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """A short name for each bin, as in the metrics' `bin` label."""
+        """A short name for each bin, as in the metrics' `bin` label.
+
+        A known category that is called like one of ours gets `=` before it: two series of one name are no scrape.
+        """
         if self.type == NUMBER:
             return (*(str(i) for i in range(len(self.edges) + 1)), "missing")
-        return (*self.values, "other", "missing")
+        known = (f"={value}" if value in ("other", "missing") or value[:1] == "=" else value for value in self.values)
+        return (*known, "other", "missing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ class Profile:
     def to_json(self) -> bytes:
         return json.dumps(
             {
-                "format": 1,
+                "format": _FORMAT,
                 "rows": self.rows,
                 "features": [_to_dict(column) for column in self.features],
                 "outputs": [_to_dict(column) for column in self.outputs],
@@ -84,28 +90,75 @@ def parse_profile(content: bytes) -> Profile:
     """The profile, or `InvalidPackage`."""
     try:
         document = json.loads(content)
+        if document["format"] != _FORMAT:
+            raise ValueError(f"format is {document['format']!r}; this Seamark reads {_FORMAT}")
         return Profile(
-            rows=int(document["rows"]),
-            features=tuple(_from_dict(column) for column in document["features"]),
-            outputs=tuple(_from_dict(column) for column in document["outputs"]),
-            label=_from_dict(document["label"]) if document["label"] else None,
+            rows=_count(document["rows"], "rows"),
+            features=_columns(document["features"]),
+            outputs=_columns(document["outputs"]),
+            label=None if document["label"] is None else _from_dict(document["label"]),
         )
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except KeyError as error:
+        raise InvalidPackage(f"Cannot read profile.json: {error} is missing") from error
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise InvalidPackage(f"Cannot read profile.json: {error}") from error
 
 
-def _from_dict(document: dict[str, Any]) -> Column:
+def _columns(entries: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:
+    columns = tuple(_from_dict(entry) for entry in entries)
+    if len({column.name for column in columns}) < len(columns):
+        raise ValueError("two columns have one name")
+    return columns
+
+
+def _from_dict(entry: Mapping[str, Any]) -> Column:
+    """A column from its JSON object; unknown fields are left out, as a newer Seamark may have written them."""
+    name, kind = entry["name"], entry["type"]
+    if not isinstance(name, str) or kind not in (NUMBER, CATEGORY):
+        raise ValueError(f"column {name!r} has type {kind!r}; allowed: {NUMBER}, {CATEGORY}")
     column = Column(
-        **{
-            **document,
-            "edges": tuple(float(edge) for edge in document["edges"]),
-            "values": tuple(str(value) for value in document["values"]),
-            "counts": tuple(int(count) for count in document["counts"]),
-        }
+        name=name,
+        type=kind,
+        edges=tuple(_number(edge, name) for edge in entry["edges"]),
+        values=tuple(_text(value, name) for value in entry["values"]),
+        counts=tuple(_count(count, name) for count in entry["counts"]),
+        low=_optional(entry["low"], name),
+        high=_optional(entry["high"], name),
+        importance=_optional(entry["importance"], name),
     )
-    if len(column.counts) != column.bins or list(column.edges) != sorted(set(column.edges)):
-        raise ValueError(f"column {column.name!r} has {len(column.counts)} counts for {column.bins} bins")
+    _is_sound(column)
     return column
+
+
+def _is_sound(column: Column) -> None:
+    if len(column.counts) != column.bins:
+        raise ValueError(f"column {column.name!r} has {len(column.counts)} counts for {column.bins} bins")
+    if list(column.edges) != sorted(set(column.edges)):
+        raise ValueError(f"column {column.name!r} has edges that do not grow")
+    if len(set(column.values)) < len(column.values):
+        raise ValueError(f"column {column.name!r} has a category twice")
+
+
+def _number(value: object, column: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"column {column!r} holds {value!r}, not a finite number")
+    return float(value)
+
+
+def _optional(value: object, column: str) -> float | None:
+    return None if value is None else _number(value, column)
+
+
+def _text(value: object, column: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"column {column!r} holds {value!r}, not a text")
+    return value
+
+
+def _count(value: object, column: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        raise ValueError(f"column {column!r} holds {value!r}, not a count")
+    return value
 
 
 def bin_numbers(values: NDArray[np.float64], columns: Sequence[Column]) -> list[NDArray[np.int64]]:
@@ -132,20 +185,28 @@ def bin_categories(values: Sequence[str | None], column: Column) -> NDArray[np.i
 
 def _number_column(name: str, values: NDArray[np.float64], importance: float | None) -> Column:
     finite = values[np.isfinite(values)]
-    edges: tuple[float, ...] = ()
-    if finite.size:
-        quantiles = np.quantile(finite, np.linspace(0, 1, BINS + 1)[1:-1])
-        edges = tuple(float(edge) for edge in np.unique(quantiles))
     column = Column(
         name,
         NUMBER,
-        edges=edges,
+        edges=_quantile_edges(finite) if finite.size else (),
         low=float(finite.min()) if finite.size else None,
         high=float(finite.max()) if finite.size else None,
         importance=importance,
     )
     counts = bin_numbers(values.reshape(-1, 1), [column])[0]
     return _with_counts(column, counts)
+
+
+def _quantile_edges(values: NDArray[np.float64]) -> tuple[float, ...]:
+    """Edges of bins that hold about equally many values.
+
+    A value that fills more than a bin, as 0 often does, gets a bin of its own: else a move of the others across it
+    would go unseen.
+    """
+    quantiles = np.quantile(values, np.linspace(0, 1, _BINS + 1)[1:-1], method="higher")
+    edges, repeats = np.unique(quantiles, return_counts=True)
+    after = np.nextafter(edges[repeats > 1], np.inf)
+    return tuple(float(edge) for edge in np.unique(np.concatenate([edges, after[np.isfinite(after)]])))
 
 
 def _category_column(
@@ -156,13 +217,13 @@ def _category_column(
         for value in values:
             if value is not None:
                 seen[value] = seen.get(value, 0) + 1
-        known = sorted(seen, key=lambda value: (-seen[value], value))[:TOP_CATEGORIES]
+        known = sorted(seen, key=lambda value: (-seen[value], value))[:_TOP_CATEGORIES]
     column = Column(name, CATEGORY, values=tuple(known), importance=importance)
     return _with_counts(column, bin_categories(values, column))
 
 
 def _with_counts(column: Column, counts: NDArray[np.int64]) -> Column:
-    return Column(**{**_to_dict(column), "counts": tuple(int(count) for count in counts)})
+    return replace(column, counts=tuple(int(count) for count in counts))
 
 
 def build(
@@ -200,5 +261,5 @@ def build(
 
 
 def class_bin(value: float) -> str | None:
-    """The bin of a logged class index, by its index as text; None for NaN."""
-    return None if value != value else str(int(value))
+    """The bin of a logged class index, by its index as text; None where there is none."""
+    return str(int(value)) if math.isfinite(value) else None

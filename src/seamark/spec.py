@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from seamark import schedule
 from seamark.errors import InvalidSpec
+from seamark.package import MODEL_FORMATS
 
 __all__ = [
     "API_VERSION",
@@ -44,9 +47,12 @@ API_VERSION = "seamark.dev/v1alpha1"
 STRATEGIES = ("direct", "canary", "blueGreen", "shadow", "abTest")
 DRIFT_KINDS = ("feature", "prediction", "label", "concept", "contract", "skew")
 GATE_METRICS = ("errorRate", "latencyP99", "shadowAgreement", "accuracy")
-FORMATS = ("onnx", "skops", "joblib")
 
-T = TypeVar("T")
+_T = TypeVar("_T")
+_D = TypeVar("_D")
+
+_LONGEST_TEXT = 2000
+_LONGEST_DURATION = 3650 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +221,11 @@ def duration(value: object, path: str) -> float:
     if isinstance(value, str):
         parts = _DURATION.findall(value)
         if parts and "".join(number + unit for number, unit in parts) == value:
-            return sum(float(number) * _UNITS[unit] for number, unit in parts)
-    raise InvalidSpec(path, f"{value!r} is not a duration such as 250ms, 10s, 5m, 1h30m or 30d")
+            seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+            if seconds > _LONGEST_DURATION:
+                raise InvalidSpec(path, f"{_show(value)} is longer than 3650d")
+            return seconds
+    raise InvalidSpec(path, f"{_show(value)} is not a duration such as 250ms, 10s, 5m, 1h30m or 30d")
 
 
 class _Reader:
@@ -224,7 +233,7 @@ class _Reader:
 
     def __init__(self, value: object, path: str) -> None:
         if not isinstance(value, Mapping):
-            raise InvalidSpec(path, f"{_show(value)} is not a mapping")
+            raise InvalidSpec(path or "manifest", f"{_show(value)} is not a mapping")
         self._value = value
         self._path = path
         self._known: list[str] = []
@@ -235,12 +244,12 @@ class _Reader:
     def has(self, key: str) -> bool:
         return self._value.get(key) is not None
 
-    def take(self, key: str, convert: Callable[[object, str], T], default: T) -> T:
+    def take(self, key: str, convert: Callable[[object, str], _T], default: _D) -> _T | _D:
         self._known.append(key)
         value = self._value.get(key)
         return default if value is None else convert(value, self.path(key))
 
-    def need(self, key: str, convert: Callable[[object, str], T]) -> T:
+    def need(self, key: str, convert: Callable[[object, str], _T]) -> _T:
         self._known.append(key)
         value = self._value.get(key)
         if value is None:
@@ -251,17 +260,26 @@ class _Reader:
         for key in self._value:
             if key not in self._known:
                 allowed = ", ".join(sorted(self._known))
-                raise InvalidSpec(self.path(str(key)), f"unknown field; allowed here: {allowed}")
+                raise InvalidSpec(self.path(_key(key)), f"unknown field; allowed here: {allowed}")
 
 
 def _show(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits; lists in lists in lists
+        return f"a huge {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _key(key: object) -> str:
+    return key if isinstance(key, str) and len(key) <= 60 and key.isprintable() else _show(key)
 
 
 def _text(value: object, path: str) -> str:
     if not isinstance(value, str) or not value:
         raise InvalidSpec(path, f"{_show(value)} is not a text")
+    if len(value) > _LONGEST_TEXT or not value.isprintable():
+        raise InvalidSpec(path, f"{_show(value)} is not one line of at most {_LONGEST_TEXT} characters")
     return value
 
 
@@ -277,12 +295,22 @@ def _mapping(value: object, path: str) -> Mapping[str, Any]:
     return dict(value)
 
 
+def _document(value: object, path: str) -> Mapping[str, Any]:
+    """A mapping that is passed on as JSON; YAML knows values that JSON does not, such as dates and NaN."""
+    document = _mapping(value, path)
+    try:
+        json.dumps(document, allow_nan=False)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidSpec(path, f"cannot be written as JSON: {error}") from error
+    return document
+
+
 def _number(low: float, high: float) -> Callable[[object, str], float]:
     def convert(value: object, path: str) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InvalidSpec(path, f"{_show(value)} is not a number")
         if not low <= value <= high:
-            raise InvalidSpec(path, f"{value} is not between {low:g} and {high:g}")
+            raise InvalidSpec(path, f"{_show(value)} is not between {low:g} and {high:g}")
         return float(value)
 
     return convert
@@ -293,7 +321,7 @@ def _integer(low: int, high: int) -> Callable[[object, str], int]:
         if isinstance(value, bool) or not isinstance(value, int):
             raise InvalidSpec(path, f"{_show(value)} is not a whole number")
         if not low <= value <= high:
-            raise InvalidSpec(path, f"{value} is not between {low} and {high}")
+            raise InvalidSpec(path, f"{_show(value)} is not between {low} and {high}")
         return value
 
     return convert
@@ -311,12 +339,12 @@ def _one_of(*allowed: str) -> Callable[[object, str], str]:
 def _positive_duration(value: object, path: str) -> float:
     seconds = duration(value, path)
     if seconds <= 0:
-        raise InvalidSpec(path, f"{value!r} is not longer than zero")
+        raise InvalidSpec(path, f"{_show(value)} is not longer than zero")
     return seconds
 
 
-def _list_of(convert: Callable[[object, str], T]) -> Callable[[object, str], tuple[T, ...]]:
-    def convert_all(value: object, path: str) -> tuple[T, ...]:
+def _list_of(convert: Callable[[object, str], _T]) -> Callable[[object, str], tuple[_T, ...]]:
+    def convert_all(value: object, path: str) -> tuple[_T, ...]:
         if not isinstance(value, list | tuple):
             raise InvalidSpec(path, f"{_show(value)} is not a list")
         if len(value) > 1000:
@@ -336,7 +364,7 @@ def _model(value: object, path: str) -> Model:
     read = _Reader(value, path)
     model = Model(
         uri=read.need("uri", _text),
-        format=read.take("format", _one_of(*FORMATS), None),
+        format=read.take("format", _one_of(*MODEL_FORMATS), None),
         trust_pickle=read.take("trustPickle", _flag, False),
     )
     read.end()
@@ -345,14 +373,17 @@ def _model(value: object, path: str) -> Model:
 
 def _serving(value: object, path: str) -> Serving:
     read = _Reader(value, path)
+    replicas = read.take("replicas", _integer(1, 100), 1)
     serving = Serving(
-        replicas=read.take("replicas", _integer(1, 100), 1),
-        max_replicas=read.take("maxReplicas", _integer(1, 1000), 3),
+        replicas=replicas,
+        max_replicas=read.take("maxReplicas", _integer(1, 1000), max(3, replicas)),
         runtime=read.take("runtime", _text, "seamark-predictor"),
         protocol=read.take("protocol", _one_of("v1", "v2"), "v2"),
-        resources=read.take("resources", _mapping, {}),
+        resources=read.take("resources", _document, {}),
     )
     read.end()
+    if serving.max_replicas < replicas:
+        raise InvalidSpec(read.path("maxReplicas"), f"{serving.max_replicas} is less than {replicas} replicas")
     return serving
 
 
@@ -393,18 +424,20 @@ _GATE_BOUNDS = {
     "shadowAgreement": ("min",),
     "accuracy": ("margin",),
 }
+_LARGEST_MARGIN = {"latencyP99": 3600.0}
 
 
 def _gate(value: object, path: str) -> Gate:
     read = _Reader(value, path)
+    metric = read.need("metric", _one_of(*GATE_METRICS))
     gate = Gate(
-        metric=read.need("metric", _one_of(*GATE_METRICS)),
-        margin=read.take("margin", _number(0, 3600), None),
+        metric=metric,
+        margin=read.take("margin", _number(0, _LARGEST_MARGIN.get(metric, 1.0)), None),
         max_ratio=read.take("maxRatio", _number(1, 100), None),
         min=read.take("min", _number(0, 1), None),
     )
     read.end()
-    bounds = _GATE_BOUNDS[gate.metric]
+    bounds = _GATE_BOUNDS[metric]
     given = {
         name: bound
         for name, bound in (("margin", gate.margin), ("maxRatio", gate.max_ratio), ("min", gate.min))
@@ -412,9 +445,9 @@ def _gate(value: object, path: str) -> Gate:
     }
     for name in given:
         if name not in bounds:
-            raise InvalidSpec(f"{path}.{name}", f"{gate.metric} takes {' and '.join(bounds)} only")
+            raise InvalidSpec(f"{path}.{name}", f"{metric} takes {' and '.join(bounds)} only")
     if bounds[0] not in given:
-        raise InvalidSpec(f"{path}.{bounds[0]}", f"is missing; {gate.metric} needs it")
+        raise InvalidSpec(f"{path}.{bounds[0]}", f"is missing; {metric} needs it")
     return gate
 
 
@@ -512,7 +545,7 @@ def _rollout(value: object, path: str) -> Rollout:
 def _false_alarms(value: object, path: str) -> FalseAlarms:
     if isinstance(value, str) and "/" in value:
         count, _, period = value.partition("/")
-        if re.fullmatch(r"\d+(\.\d+)?", count) and float(count) > 0:
+        if re.fullmatch(r"\d+(\.\d+)?", count) and 0 < float(count) <= 1e6:
             return FalseAlarms(float(count), _positive_duration(period, path))
     raise InvalidSpec(path, f"{_show(value)} is not a budget such as 1/30d: alarms per duration")
 
@@ -547,11 +580,17 @@ def _monitoring(value: object, path: str) -> Monitoring:
     return monitoring
 
 
+def _schedule(value: object, path: str) -> str:
+    line = _text(value, path)
+    schedule.parse(line, path)
+    return line
+
+
 def _trigger(value: object, path: str) -> Trigger:
     read = _Reader(value, path)
     trigger = Trigger(
         drift=read.take("drift", _one_of(*DRIFT_KINDS), None),
-        schedule=read.take("schedule", _text, None),
+        schedule=read.take("schedule", _schedule, None),
         new_labels=read.take("newLabels", _integer(1, 10**12), None),
     )
     read.end()
@@ -563,15 +602,22 @@ def _trigger(value: object, path: str) -> Trigger:
 def _trainer(value: object, path: str) -> Trainer:
     read = _Reader(value, path)
     trainer = Trainer(
-        config=read.take("config", _mapping, {}),
-        job=read.take("job", _mapping, None),
+        config=read.take("config", _document, {}),
+        job=read.take("job", _document, None),
     )
     read.end()
     return trainer
 
 
+def _with_on(value: object) -> object:
+    """YAML 1.1 reads the key `on` as true, and JSON then writes it as "true"."""
+    if not isinstance(value, Mapping):
+        return value
+    return {"on" if key is True or key == "true" else key: item for key, item in value.items()}
+
+
 def _retraining(value: object, path: str) -> Retraining:
-    read = _Reader(value, path)
+    read = _Reader(_with_on(value), path)
     retraining = Retraining(
         on=read.take("on", _list_of(_trigger), ()),
         cooldown=read.take("cooldown", duration, 6 * 3600.0),

@@ -184,7 +184,7 @@ class Store:
         rows = self._db.execute(
             "SELECT time, spec, before, seen, decision FROM audit WHERE name = ? ORDER BY id", (name,)
         )
-        return [(time, *(part.encode() for part in parts)) for time, *parts in rows]  # type: ignore[misc]  # four parts
+        return [(time, *(part.encode() for part in parts)) for time, *parts in rows]
 
     # --- people's commands
 

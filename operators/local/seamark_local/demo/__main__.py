@@ -124,11 +124,11 @@ def _summary(story: Story, began: float) -> dict[str, Any]:
 def _print_end(console: Console, home: Path, summary: dict[str, Any]) -> None:
     passed = sum(check["passed"] for check in summary["checks"])
     seconds = summary["finished"] - summary["started"]
-    outcome = "[bold green]The main job works[/bold green]" if summary["passed"] else "[bold red]Not everything happened[/bold red]"
+    colour, words = ("green", "The main job works") if summary["passed"] else ("red", "Not everything happened")
     console.print()
     console.print(
-        f"{outcome}: {passed} of {len(summary['checks'])} checks, {len(summary['events'])} events,"
-        f" {summary['requests']} requests, {seconds:.0f} s",
+        f"[bold {colour}]{words}[/bold {colour}]: {passed} of {len(summary['checks'])} checks,"
+        f" {len(summary['events'])} events, {summary['requests']} requests, {seconds:.0f} s",
         highlight=False,
     )
     for check in summary["checks"]:

@@ -42,7 +42,7 @@ class World:
     def recalibrated(self) -> NDArray[np.float64]:
         """The live rows as the scanner reports them after its recalibration."""
         factors = [RECALIBRATED.get(name, 1.0) for name in self.names]
-        return self.live * np.asarray(factors)
+        return np.multiply(self.live, factors)
 
 
 def load() -> World:

@@ -55,7 +55,10 @@ class Platform:
     def apply(self, document: Mapping[str, Any]) -> None:
         self._write(document)
         done = subprocess.run(
-            _seamark("apply", "-f", str(self._manifest), "--home", str(self.home)), capture_output=True, text=True, check=False
+            _seamark("apply", "-f", str(self._manifest), "--home", str(self.home)),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise PlatformFailed(done.stderr.strip())

@@ -13,6 +13,7 @@ __all__ = ["render"]
 
 WIDTH, HEIGHT = 960, 190
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 26
+DEPTH = HEIGHT - TOP - BOTTOM
 COLOURS = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#64748b")
 MARKED = ("Alarm", "AlarmCleared", "RetrainingStarted", "Promoted", "RolledBack", "ContractViolated")
 
@@ -93,15 +94,19 @@ class _Axis:
 
         parts = [self._bands(), self._grid(bottom, top, y, form)]
         if line is not None:
-            parts.append(f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(line):.1f}" y2="{y(line):.1f}"/>')
+            parts.append(
+                f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(line):.1f}" y2="{y(line):.1f}"/>'
+            )
         parts += [self._marks()]
         legend = []
         for i, (name, points) in enumerate(series.items()):
             colour = COLOURS[i % len(COLOURS)]
             parts += [f'<polyline stroke="{colour}" points="{run}"/>' for run in self._runs(points, y)]
             legend.append(f'<span><i style="background:{colour}"></i>{html.escape(name)}</span>')
-        drawing = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(title)}">{"".join(parts)}</svg>'
-        return f'<figure><figcaption>{html.escape(title)}<div>{"".join(legend)}</div></figcaption>{drawing}</figure>'
+        drawing = (
+            f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(title)}">{"".join(parts)}</svg>'
+        )
+        return f"<figure><figcaption>{html.escape(title)}<div>{''.join(legend)}</div></figcaption>{drawing}</figure>"
 
     def _runs(self, points: Points, y: Callable[[float], float]) -> list[str]:
         """Unbroken stretches; a gap in the data stays a gap."""
@@ -115,11 +120,15 @@ class _Axis:
 
     def _bands(self) -> str:
         ends = [moment for moment, _ in self._chapters[1:]] + [self._began + self._span]
-        return "".join(
-            f'<rect class="band{i % 2}" x="{self._x(start):.1f}" y="{TOP}" width="{max(self._x(end) - self._x(start), 0):.1f}"'
-            f' height="{HEIGHT - TOP - BOTTOM}"/><text class="chapter" x="{self._x(start) + 4:.1f}" y="{TOP + 12}">{title[:1]}</text>'
-            for i, ((start, title), end) in enumerate(zip(self._chapters, ends, strict=True))
-        )
+        bands = []
+        for i, ((start, title), end) in enumerate(zip(self._chapters, ends, strict=True)):
+            x = self._x(start)
+            width = max(self._x(end) - x, 0)
+            bands.append(
+                f'<rect class="band{i % 2}" x="{x:.1f}" y="{TOP}" width="{width:.1f}" height="{DEPTH}"/>'
+                f'<text class="chapter" x="{x + 4:.1f}" y="{TOP + 12}">{title[:1]}</text>'
+            )
+        return "".join(bands)
 
     def _grid(self, bottom: float, top: float, y: Callable[[float], float], form: Callable[[float], str]) -> str:
         rows = [bottom + (top - bottom) * i / 4 for i in range(5)]
@@ -130,17 +139,20 @@ class _Axis:
         )
         step = next(s for s in (15, 30, 60, 120, 300, 3600) if self._span / s <= 16 or s == 3600)
         ticks = "".join(
-            f'<text x="{self._x(self._began + s):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{s // 60}:{s % 60:02d}</text>'
-            for s in range(0, int(self._span) + 1, step)
+            f'<text x="{self._x(self._began + second):.1f}" y="{HEIGHT - 8}" text-anchor="middle">'
+            f"{second // 60}:{second % 60:02d}</text>"
+            for second in range(0, int(self._span) + 1, step)
         )
         return lines + ticks
 
     def _marks(self) -> str:
-        return "".join(
-            f'<line class="mark {event["kind"]}" x1="{self._x(event["time"]):.1f}" x2="{self._x(event["time"]):.1f}" y1="{TOP}"'
-            f' y2="{HEIGHT - BOTTOM}"><title>{event["kind"]}: {html.escape(event["message"])}</title></line>'
-            for event in self._events
-        )
+        marks = []
+        for event in self._events:
+            x = f"{self._x(event['time']):.1f}"
+            title = html.escape(f"{event['kind']}: {event['message']}")
+            line = f'<line class="mark {event["kind"]}" x1="{x}" x2="{x}" y1="{TOP}" y2="{HEIGHT - BOTTOM}">'
+            marks.append(f"{line}<title>{title}</title></line>")
+        return "".join(marks)
 
 
 def _series(samples: Sequence[dict[str, Any]], key: str) -> Points:

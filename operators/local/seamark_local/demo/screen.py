@@ -46,7 +46,8 @@ class Screen:
 
     def event(self, event: dict[str, Any]) -> None:
         self._console.print(
-            f"[dim]{self._clock()}[/dim] [bold cyan]{event['kind']:<18}[/bold cyan] {escape(event['message'])}", highlight=False
+            f"[dim]{self._clock()}[/dim] [bold cyan]{event['kind']:<18}[/bold cyan] {escape(event['message'])}",
+            highlight=False,
         )
 
     def check(self, claim: str, passed: bool, detail: str) -> None:

@@ -78,7 +78,9 @@ class Story:
         self._await("live quality is measured from labels", lambda: self._quality(labels=500), 60)
         self._linger(max(0.0, 20 - (time.time() - began)))
         self._claim(
-            "live quality is measured from labels", lambda: (self._quality() or 0) > 0.9, lambda: f"accuracy {self._quality():.3f}"
+            "live quality is measured from labels",
+            lambda: (self._quality() or 0) > 0.9,
+            lambda: f"accuracy {self._quality():.3f}",
         )
         self._no_failures("serving", began)
 
@@ -86,7 +88,9 @@ class Story:
         self._chapter("2 The scanner is recalibrated: the world drifts")
         alarms = self._events("Alarm")
         self._claim(
-            "no alarm came before the shift", lambda: not alarms, lambda: f"{len(alarms)} alarms in 20 s of quiet traffic"
+            "no alarm came before the shift",
+            lambda: not alarms,
+            lambda: f"{len(alarms)} alarms in 20 s of quiet traffic",
         )
         shifted = time.time()
         self.traffic.draw = replay(self.world, self.world.recalibrated())
@@ -121,7 +125,9 @@ class Story:
         )
         promoted = self._events("Promoted")[-1]["time"]
         self._await("the alarm clears", lambda: self._event("AlarmCleared"), 60)
-        self._pass("the alarm clears", f"{self._events('AlarmCleared')[-1]['time'] - promoted:.1f} s after the promotion")
+        self._pass(
+            "the alarm clears", f"{self._events('AlarmCleared')[-1]['time'] - promoted:.1f} s after the promotion"
+        )
         self._await("quality recovers", lambda: self._quality(labels=300, above=0.9), 60)
         low = min((sample["quality"] for sample in self.samples if sample["quality"] is not None), default=0.0)
         self._pass("quality recovers", f"accuracy {low:.3f} at its lowest, {self._quality():.3f} now")
@@ -150,9 +156,7 @@ class Story:
             lambda: bool(strays) and late <= BACK_WITHIN,
             lambda: f"{len(strays)} answers by the broken model, the last {late:+.1f} s from the verdict",
         )
-        self._claim(
-            "the broken model was never promoted", lambda: len(self._events("Promoted")) == before, lambda: ""
-        )
+        self._claim("the broken model was never promoted", lambda: len(self._events("Promoted")) == before, lambda: "")
         self._no_failures("the broken model", began)
 
     def survive_bad_rows(self) -> None:
@@ -188,7 +192,9 @@ class Story:
 
     def _weight(self, percent: int, after: float = 0.0) -> bool:
         return any(
-            event["evidence"].get("weight") == percent for event in self._events("WeightChanged") if event["time"] >= after
+            event["evidence"].get("weight") == percent
+            for event in self._events("WeightChanged")
+            if event["time"] >= after
         )
 
     def _champion(self) -> dict[str, Any]:
@@ -268,7 +274,9 @@ class Story:
         answers = self.traffic.since(since)
         bad = [answer for answer in answers if failed(answer)]
         self._claim(
-            f"no request failed through {what}", lambda: bool(answers) and not bad, lambda: f"{len(bad)} of {len(answers)}"
+            f"no request failed through {what}",
+            lambda: bool(answers) and not bad,
+            lambda: f"{len(bad)} of {len(answers)}",
         )
 
     def _claim(self, claim: str, holds: Callable[[], bool], detail: Callable[[], str]) -> None:

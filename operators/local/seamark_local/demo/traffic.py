@@ -31,6 +31,7 @@ class Answer:
     seconds: float
     revision: str
     right: bool
+    prediction_id: str = ""
 
 
 class Traffic:
@@ -83,9 +84,10 @@ class Traffic:
             return
         seen = _class_of(answer) if status == 200 else None
         revision = str(answer.get("model_version", ""))
-        self.answers.append(Answer(sent, status, time.time() - sent, revision, right=seen == label))
+        prediction_id = str(answer.get("id", ""))
+        self.answers.append(Answer(sent, status, time.time() - sent, revision, seen == label, prediction_id))
         if status == 200:
-            self._labels.append((time.monotonic() + LABEL_DELAY, str(answer["id"]), label))
+            self._labels.append((time.monotonic() + LABEL_DELAY, prediction_id, label))
 
     def _label_all(self) -> None:
         connection = http.client.HTTPConnection(*self._address, timeout=TIMEOUT)

@@ -1,0 +1,81 @@
+"""`python -m seamark_collector --data ROOT`: serve until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from seamark.errors import UserError
+
+__all__ = ["main"]
+
+MAX_CONNECTIONS = 512
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit status: 0 after a stop by signal, 2 for a mistake the user can mend."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="time=%(asctime)s level=%(levelname)s logger=%(name)s %(message)s"
+    )
+    try:
+        return _serve(options.data, options.host, options.port)
+    except UserError as error:
+        print(error, file=sys.stderr)  # noqa: T201  # the contract: one line on standard error
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="seamark_collector", description="Keep the prediction log and its labels.")
+    parser.add_argument("--data", required=True, metavar="ROOT", help="folder or object store address of the log")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    parser.add_argument("--port", type=int, default=8081, help="port; 0 takes a free one (default %(default)s)")
+    return parser
+
+
+def _serve(root: str, host: str, port: int) -> int:
+    _check_root(root)
+    listener = _listen(host, port)
+    # Imported late, so that --help and mistakes answer at once.
+    import uvicorn
+
+    from seamark_collector.app import make_app
+
+    logging.info("event=listening host=%s port=%d data=%s", *listener.getsockname()[:2], root)
+    config = uvicorn.Config(
+        make_app(root),
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=20,
+    )
+    # uvicorn raises the signal again after draining; without a handler that would end the process with it.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+def _check_root(root: str) -> None:
+    if "://" not in root and Path(root).exists() and not Path(root).is_dir():
+        raise UserError(f"Cannot use {root} for the log: it is not a folder")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=256)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"Cannot listen on {host}:{port}: {str(reason).lower()}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""Everything that is counted: one array or mapping for each metric, added to in blocks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seamark.contract import RULES, Checker
+from seamark.metrics import LATENCY_BOUNDS
+from seamark.package import CATEGORY, NUMBER, Schema
+from seamark.profile import Column, bin_categories, bin_numbers, class_bin
+from seamark.records import Prediction
+from seamark_monitor.watched import Watched
+
+__all__ = ["STATUSES", "Counters"]
+
+#: Statuses counted by themselves; all others by their class.
+STATUSES = ("200", "400", "404", "405", "408", "413", "415", "422", "429", "500", "502", "503", "504")
+_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx", "other")
+#: Rows binned at a time: what numpy works on stays in the processor's cache.
+BLOCK = 1_024
+#: A violation of a feature or rule that nobody declared: names from callers must not make series.
+_UNKNOWN_RULE = "other"
+
+Block = tuple[NDArray[np.float64], list[list[str | None]]]
+
+
+class Counters:
+    """Takes predictions that fit the schema (see `seamark_monitor.intake`).
+
+    features, outputs: name -> counts by the column's bins. latency: counts by LATENCY_BOUNDS and one for longer.
+    """
+
+    def __init__(self, watched: Watched) -> None:
+        self._watched = watched
+        self._checker = Checker(watched.rules, watched.schema)
+        self.rows = 0
+        self.statuses: dict[str, int] = dict.fromkeys((*STATUSES, *_CLASSES), 0)
+        self.latency = np.zeros(len(LATENCY_BOUNDS) + 1, dtype=np.int64)
+        self.latency_sum = 0.0
+        self.features = {column.name: _no_counts(column) for column in (*watched.numbers, *watched.categories)}
+        self.outputs = {column.name: _no_counts(column) for column in watched.profile.outputs}
+        self.violations: dict[tuple[str, str], int] = dict.fromkeys(_pairs(watched.schema), 0)
+        self.kept = {"true": 0, "false": 0}
+        self.nonfinite = {"input": 0, "output": 0}
+
+    def add(self, predictions: Sequence[Prediction]) -> None:
+        """Counts a batch. Every request counts; inputs where the record carries them; bins only where answered."""
+        if not predictions:
+            return
+        self._add_requests(predictions)
+        answered = [prediction for prediction in predictions if prediction.status == 200 and prediction.outputs]
+        self.rows += sum(prediction.rows for prediction in answered)
+        self._add_features([prediction for prediction in answered if carries_inputs(prediction)])
+        self._add_outputs(b"".join(prediction.outputs for prediction in answered))
+        self._add_contract(predictions)
+
+    def _add_requests(self, predictions: Sequence[Prediction]) -> None:
+        for status, count in Counter(prediction.status for prediction in predictions).items():
+            self.statuses[_status_label(status)] += count
+        seconds = np.array([prediction.latency for prediction in predictions])
+        # A clock that stepped back, or nonsense, must not make the sum fall or stick at NaN.
+        seconds = np.where(np.isfinite(seconds) & (seconds > 0), seconds, 0.0)
+        places = np.searchsorted(LATENCY_BOUNDS, seconds, side="left")
+        self.latency += np.bincount(places, minlength=len(self.latency))
+        self.latency_sum += float(seconds.sum())
+
+    def _add_features(self, predictions: Sequence[Prediction]) -> None:
+        if not predictions:
+            return
+        numbers, categories = self._block(predictions)
+        for start in range(0, len(numbers), BLOCK):
+            part = numbers[start : start + BLOCK]
+            for column, counts in zip(self._watched.numbers, bin_numbers(part, self._watched.numbers), strict=True):
+                self.features[column.name] += counts
+        for column, values in zip(self._watched.categories, categories, strict=True):
+            self.features[column.name] += bin_categories(values, column)
+
+    def _block(self, predictions: Sequence[Prediction]) -> Block:
+        """(rows x numeric features, one list of texts per categorical feature) of all their rows."""
+        width = len(self._watched.numbers)
+        rows = sum(prediction.rows for prediction in predictions)
+        numbers = np.frombuffer(b"".join(prediction.numbers for prediction in predictions), "<f8")
+        categories: list[list[str | None]] = [[] for _ in self._watched.categories]
+        for prediction in predictions:
+            for values, more in zip(categories, prediction.categories, strict=True):
+                values += more
+        return numbers.reshape(rows, width), categories
+
+    def _add_outputs(self, block: bytes) -> None:
+        columns = self._watched.profile.outputs
+        values = np.frombuffer(block, "<f8").reshape(-1, len(columns))
+        self.nonfinite["output"] += int(np.count_nonzero(~np.isfinite(values)))
+        for i, column in enumerate(columns):
+            if column.type == NUMBER:
+                self.outputs[column.name] += bin_numbers(values[:, i : i + 1], [column])[0]
+            else:
+                self.outputs[column.name] += _class_counts(values[:, i], column)
+
+    def _add_contract(self, predictions: Sequence[Prediction]) -> None:
+        carrying = [prediction for prediction in predictions if carries_inputs(prediction)]
+        broken = self._check(carrying)
+        position = 0
+        for prediction in predictions:
+            marked = 0
+            if carries_inputs(prediction):
+                marked = int(broken[position : position + prediction.rows].sum())
+                position += prediction.rows
+            self._add_kept(prediction, marked)
+            for feature, rule, count in prediction.violations:
+                self.violations[self._known(feature, rule)] += max(0, count)
+
+    def _check(self, predictions: Sequence[Prediction]) -> NDArray[np.bool_]:
+        """Counts the broken rules; which rows break the contract."""
+        numbers, categories = self._block(predictions)
+        self.nonfinite["input"] += int(np.count_nonzero(~np.isfinite(numbers)))
+        found = self._checker.check(numbers, categories)
+        for pair, count in found.by_rule.items():
+            self.violations[pair] += count
+        return found.rows
+
+    def _add_kept(self, prediction: Prediction, marked: int) -> None:
+        """`marked` rows broke a rule on values; which rows the parser complained about it does not say."""
+        parsed = max((count for _, _, count in prediction.violations), default=0)
+        if prediction.status != 200 and parsed > 0:
+            self.kept["false"] += max(1, prediction.rows)
+        elif carries_inputs(prediction):
+            broken = max(marked, min(parsed, prediction.rows))
+            self.kept["false"] += broken
+            self.kept["true"] += prediction.rows - broken
+
+    def _known(self, feature: str, rule: str) -> tuple[str, str]:
+        for pair in ((feature, rule), ("", rule)):
+            if pair in self.violations:
+                return pair
+        return ("", _UNKNOWN_RULE)
+
+
+def carries_inputs(prediction: Prediction) -> bool:
+    """Whether the request was understood so far that its values are there."""
+    return prediction.rows > 0 and bool(prediction.numbers or prediction.categories)
+
+
+def _no_counts(column: Column) -> NDArray[np.int64]:
+    return np.zeros(column.bins, dtype=np.int64)
+
+
+def _status_label(status: int) -> str:
+    text = str(status)
+    if text in STATUSES:
+        return text
+    return f"{text[0]}xx" if 100 <= status < 600 else "other"
+
+
+def _class_counts(values: NDArray[np.float64], column: Column) -> NDArray[np.int64]:
+    """Class indices by bin; values repeat, so only the distinct ones become texts."""
+    total = np.zeros(column.bins, dtype=np.int64)
+    distinct, counts = np.unique(values, return_counts=True)
+    for value, count in zip(distinct.tolist(), counts.tolist(), strict=True):
+        total += count * bin_categories([class_bin(value)], column)
+    return total
+
+
+def _pairs(schema: Schema) -> list[tuple[str, str]]:
+    """Every (feature, rule) that can occur; feature "" stands for the request as a whole."""
+    not_for = {NUMBER: "category", CATEGORY: "range"}
+    pairs = [("", rule) for rule in (*RULES, _UNKNOWN_RULE)]
+    for feature in schema.features:
+        pairs += [(feature.name, rule) for rule in RULES if rule != not_for[feature.type]]
+    return pairs

@@ -1,0 +1,109 @@
+"""The one way in: predictions from either inlet are checked, counted and spooled here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from seamark.package import Schema
+from seamark.records import Frame, Prediction
+from seamark_monitor import logs
+from seamark_monitor.counters import Counters, carries_inputs
+from seamark_monitor.drops import Drops, Senders
+from seamark_monitor.spool import Spool
+
+__all__ = ["Intake"]
+
+#: A record on disk holds at most so many predictions and about so many bytes: what one damaged place can cost.
+_RECORD_PREDICTIONS = 500
+_RECORD_BYTES = 1024 * 1024
+#: Rows of one prediction that the log takes.
+MOST_ROWS = 500_000
+_LONGEST_ID = 128
+#: 2000-01-01 to 2200-01-01 in Unix seconds; a time outside is a broken clock.
+_FIRST_TIME, _LAST_TIME = 946_684_800.0, 7_258_118_400.0
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Intake:
+    """Counts what it gets, and spools what was answered."""
+
+    def __init__(self, schema: Schema, counters: Counters, spool: Spool, drops: Drops) -> None:
+        self._schema = schema
+        self._counters = counters
+        self._spool = spool
+        self._drops = drops
+        self._senders = Senders()
+
+    def take_frame(self, frame: Frame) -> None:
+        self._drops.add("queue_full", self._senders.growth(frame.sender, frame.dropped))
+        self.take(frame.predictions)
+
+    def take(self, predictions: Sequence[Prediction]) -> None:
+        """A prediction that does not fit the package is counted as a request and as dropped, and its values ignored."""
+        sound = [self._sound(prediction) for prediction in predictions]
+        self._counters.add(sound)
+        answered = [prediction for prediction in sound if prediction.status == 200 and prediction.outputs]
+        small = [prediction for prediction in answered if prediction.rows <= MOST_ROWS]
+        self._drops.add("too_large", len(answered) - len(small))
+        for payload, count in _records(small):
+            self._spool.append(payload, count)
+
+    def _sound(self, prediction: Prediction) -> Prediction:
+        fault = self._fault(prediction)
+        if not fault:
+            return prediction
+        if not self._drops.by_reason["invalid"]:
+            logs.event("prediction_invalid", fault=fault)
+        self._drops.add("invalid")
+        return Prediction(
+            prediction.prediction_id, prediction.time, prediction.latency, prediction.status, 0, prediction.protocol
+        )
+
+    def _fault(self, prediction: Prediction) -> str:
+        if prediction.rows < 0:
+            return f"rows is {prediction.rows}"
+        if prediction.status == 200 and not self._is_answer(prediction):
+            return "an answer without inputs, outputs, id or a sensible time"
+        if carries_inputs(prediction):
+            return self._input_fault(prediction)
+        return ""
+
+    def _is_answer(self, prediction: Prediction) -> bool:
+        return (
+            carries_inputs(prediction)
+            and len(prediction.outputs) == 8 * prediction.rows * len(self._schema.outputs)
+            and 1 <= len(prediction.prediction_id) <= _LONGEST_ID
+            and _FIRST_TIME <= prediction.time < _LAST_TIME
+        )
+
+    def _input_fault(self, prediction: Prediction) -> str:
+        expected = 8 * prediction.rows * len(self._schema.numbers)
+        if len(prediction.numbers) != expected:
+            return f"numbers has {len(prediction.numbers)} bytes; {expected} fit the package"
+        lists = len(self._schema.categories)
+        if [len(values) for values in prediction.categories] != [prediction.rows] * lists:
+            return f"categories does not hold {lists} lists of {prediction.rows} values"
+        return ""
+
+
+def _records(predictions: Sequence[Prediction]) -> Iterator[tuple[bytes, int]]:
+    """The predictions as payloads of spool records, each with its number of predictions."""
+    group: list[Prediction] = []
+    size = 0
+    for prediction in predictions:
+        weight = _weight(prediction)
+        if group and (len(group) == _RECORD_PREDICTIONS or size + weight > _RECORD_BYTES):
+            yield _encoder.encode(group), len(group)
+            group, size = [], 0
+        group.append(prediction)
+        size += weight
+    if group:
+        yield _encoder.encode(group), len(group)
+
+
+def _weight(prediction: Prediction) -> int:
+    """About how many bytes it takes; texts are taken for 16 bytes each."""
+    return len(prediction.numbers) + len(prediction.outputs) + 16 * prediction.rows * len(prediction.categories)

@@ -1,0 +1,67 @@
+"""What the command line says."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from seamark.errors import UserError
+
+__all__ = ["MIN_SPOOL_LIMIT", "Settings", "parse"]
+
+MIN_SPOOL_LIMIT = 64 * 1024
+#: What the kernel takes as the path of a unix socket, its closing zero left out.
+_LONGEST_SOCKET_PATH = 107
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """spool_limit: bytes on disk. namespace, deployment and revision are the labels of every metric."""
+
+    package: Path
+    namespace: str
+    deployment: str
+    revision: str
+    source: str
+    socket: Path
+    collector: str
+    spool: Path
+    spool_limit: int
+    host: str
+    port: int
+
+
+def parse(arguments: Sequence[str] | None = None) -> Settings:
+    """The settings, or `UserError` for a value that cannot be used."""
+    settings = Settings(**vars(_parser().parse_args(arguments)))
+    if settings.spool_limit < MIN_SPOOL_LIMIT:
+        raise UserError(
+            f"Cannot use --spool-limit: {settings.spool_limit} bytes are less than the smallest, {MIN_SPOOL_LIMIT}"
+        )
+    if not 1 <= len(settings.source) <= 200:
+        raise UserError(f"Cannot use --source: it has {len(settings.source)} characters; 1 to 200 are allowed")
+    if len(bytes(settings.socket)) > _LONGEST_SOCKET_PATH:
+        raise UserError(f"Cannot listen on {settings.socket}: the path is longer than {_LONGEST_SOCKET_PATH} bytes")
+    if not settings.collector.startswith(("http://", "https://")):
+        raise UserError(f"Cannot use --collector: {settings.collector!r} does not begin with http:// or https://")
+    return settings
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="seamark-monitor", description="Counts a predictor's predictions and spools them to the collector."
+    )
+    parser.add_argument("--package", type=Path, required=True, help="folder of the model package")
+    parser.add_argument("--namespace", default="default", help="label of every metric (default: default)")
+    parser.add_argument("--deployment", required=True, help="label of every metric")
+    parser.add_argument("--revision", required=True, help="label of every metric")
+    parser.add_argument("--source", required=True, help="this monitor's name at the collector")
+    parser.add_argument("--socket", type=Path, required=True, help="unix socket to listen on for the predictor")
+    parser.add_argument("--collector", required=True, help="address of the collector, as http://127.0.0.1:9020")
+    parser.add_argument("--spool", type=Path, required=True, help="folder of predictions not yet collected")
+    parser.add_argument("--spool-limit", type=int, default=256 * 1024 * 1024, help="bytes (default: 268435456)")
+    parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
+    parser.add_argument("--port", type=int, default=9010, help="default: 9010")
+    return parser

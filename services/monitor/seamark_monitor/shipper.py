@@ -1,0 +1,161 @@
+"""From spool to collector: at least once, in order, each batch the same whenever it is repeated."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import Enum, auto
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from seamark.package import Schema
+from seamark.records import LogBatch, Prediction
+from seamark_monitor import cursor as cursors
+from seamark_monitor import logs, rejected
+from seamark_monitor.cursor import Cursor
+from seamark_monitor.drops import Drops
+from seamark_monitor.spool import Extent, Spool
+
+__all__ = ["Labels", "Shipper"]
+
+#: Predictions and bytes after which a batch is full.
+BATCH_PREDICTIONS = 2_000
+BATCH_BYTES = 4 * 1024 * 1024
+#: Seconds between looks at the spool, and between attempts (doubling).
+INTERVAL = 0.25
+FIRST_BACKOFF, LAST_BACKOFF = 0.2, 5.0
+_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+#: Answers that no repeat of the same bytes can change. Others, a wrong address's 404 too, are tried again.
+_HOPELESS = (400, 413, 415, 422)
+_LONGEST_REASON = 2_000
+
+_decoder = msgspec.msgpack.Decoder(list[Prediction])
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Answer(Enum):
+    STORED = auto()
+    REFUSED = auto()
+    LATER = auto()
+
+
+Labels = tuple[str, str, str]
+
+
+class Shipper:
+    """labels: namespace, deployment and revision of every batch."""
+
+    def __init__(
+        self, folder: Path, cursor: Cursor, spool: Spool, collector: str, labels: Labels, schema: Schema, drops: Drops
+    ) -> None:
+        self._folder = folder
+        self._cursor = cursor
+        self._spool = spool
+        self._address = f"{collector.rstrip('/')}/v1/batches"
+        self._labels = labels
+        self._schema = schema
+        self._drops = drops
+        self._trouble = ""
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        # Environment proxies are for the world outside; the collector is next door.
+        async with httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False) as client:
+            if self._cursor.end is not None:
+                await self._deliver(client, self._spool.take_again(self._cursor.end))
+            while True:
+                extent = self._spool.take(BATCH_PREDICTIONS, BATCH_BYTES)
+                if extent is None:
+                    await asyncio.sleep(INTERVAL)
+                    continue
+                if extent.payloads:
+                    await self._save(replace(self._cursor, sequence=self._cursor.sequence + 1, end=extent.end))
+                await self._deliver(client, extent)
+
+    async def _deliver(self, client: httpx.AsyncClient, extent: Extent) -> None:
+        """Posts the batch until it is stored or refused for good, then moves on."""
+        self._drops.add("corrupt", extent.lost)
+        predictions = self._predictions(extent.payloads)
+        if predictions:
+            await self._post_until_answered(client, predictions)
+        await self._save(replace(self._cursor, start=extent.end, end=None))
+        self._spool.release(extent.end)
+
+    def _predictions(self, payloads: Sequence[bytes]) -> list[Prediction]:
+        predictions: list[Prediction] = []
+        for payload in payloads:
+            try:
+                predictions += _decoder.decode(payload)
+            except msgspec.DecodeError as error:
+                # Its checksum is right, so another version of this service wrote it.
+                logs.event("record_unreadable", error=error)
+                self._drops.add("corrupt")
+        return predictions
+
+    async def _post_until_answered(self, client: httpx.AsyncClient, predictions: list[Prediction]) -> None:
+        body = _encoder.encode(self._batch(predictions))
+        backoff = FIRST_BACKOFF
+        while True:
+            answer, reason = await self._post(client, body)
+            self._say(answer, reason)
+            if answer is Answer.REFUSED:
+                self._drops.add("rejected", len(predictions))
+                rejected.set_aside(self._folder / "rejected", self._cursor.sequence, body, reason)
+            if answer is not Answer.LATER:
+                return
+            await asyncio.sleep(backoff)
+            backoff = min(2 * backoff, LAST_BACKOFF)
+
+    def _batch(self, predictions: list[Prediction]) -> LogBatch:
+        return LogBatch(
+            self._cursor.source,
+            self._cursor.sequence,
+            *self._labels,
+            list(self._schema.numbers),
+            list(self._schema.categories),
+            list(self._schema.outputs),
+            predictions,
+        )
+
+    async def _post(self, client: httpx.AsyncClient, body: bytes) -> tuple[Answer, str]:
+        headers = {"content-type": "application/msgpack"}
+        try:
+            async with client.stream("POST", self._address, content=body, headers=headers) as response:
+                if response.status_code == 200:
+                    return Answer.STORED, ""
+                reason = f"status {response.status_code}: {await _beginning(response)}"
+                return (Answer.REFUSED if response.status_code in _HOPELESS else Answer.LATER), reason
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return Answer.LATER, f"{type(error).__name__}: {error}"
+
+    def _say(self, answer: Answer, reason: str) -> None:
+        """A trouble is logged when it begins or changes, and when it ends."""
+        trouble = reason if answer is Answer.LATER else ""
+        if trouble != self._trouble:
+            logs.event("collector_unavailable" if trouble else "collector_answers", reason=trouble or "-")
+        self._trouble = trouble
+
+    async def _save(self, cursor: Cursor) -> None:
+        """Nothing goes on before the cursor is on disk: a batch posted under a forgotten sequence could be lost."""
+        backoff = FIRST_BACKOFF
+        while True:
+            try:
+                await asyncio.to_thread(cursors.save, self._folder, cursor)
+                break
+            except OSError as error:
+                logs.event("cursor_not_saved", error=error)
+            await asyncio.sleep(backoff)
+            backoff = min(2 * backoff, LAST_BACKOFF)
+        self._cursor = cursor
+
+
+async def _beginning(response: httpx.Response) -> str:
+    text = b""
+    async for chunk in response.aiter_bytes():
+        text += chunk
+        if len(text) >= _LONGEST_REASON:
+            break
+    return text[:_LONGEST_REASON].decode(errors="replace")

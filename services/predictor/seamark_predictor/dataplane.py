@@ -1,0 +1,165 @@
+"""The transport-free heart: rows in, answer out. REST serves it today; any other transport can.
+
+Who is to blame when something goes wrong decides the status: input that breaks what the model needs is refused with
+422; a model that fails on rows which kept every rule is 500.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seamark.contract import Checker
+from seamark.errors import InvalidInput, InvalidPackage
+from seamark.package import CATEGORY, Schema
+from seamark_predictor.model import Model, ModelFailed, Output
+from seamark_predictor.package import Package
+from seamark_predictor.rows import Reader, Rows, names_text
+
+__all__ = ["LARGEST", "Answer", "Dataplane"]
+
+#: The largest number a model is given, either sign: most compute in single precision.
+LARGEST = float(np.finfo(np.float32).max)
+
+Violation = tuple[str, str, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """output: what the model said; logged: rows x len(schema.outputs), as in `Schema.outputs`."""
+
+    output: Output
+    logged: NDArray[np.float64]
+
+
+class Dataplane:
+    """One model behind its rules. Safe to call from several threads."""
+
+    def __init__(self, package: Package, model: Model, *, name: str, revision: str, reject: bool) -> None:
+        self.name = name
+        self.revision = revision
+        self.platform = model.platform
+        self.schema = package.manifest.schema
+        self.reader = Reader(self.schema)
+        self._package = package
+        self._model = model
+        self._checker = Checker(package.rules, self.schema)
+        self._reject = reject
+        self._strict = np.array([not f.nullable for f in self.schema.features if f.type != CATEGORY], dtype=np.bool_)
+        self._strict_texts = [not f.nullable for f in self.schema.features if f.type == CATEGORY]
+        self.probabilities: np.dtype[np.floating] | None = None
+
+    def warm_up(self) -> None:
+        """One prediction on a typical row, so that the first user does not wait; raises `InvalidPackage`."""
+        try:
+            output = self.predict(self._typical_row()).output
+        except (ModelFailed, InvalidInput) as error:
+            cause = error.__cause__ or error
+            raise InvalidPackage(f"Cannot use the model: it fails on a typical row: {str(cause)[:300]}") from error
+        self.probabilities = None if output.probabilities is None else output.probabilities.dtype
+
+    def _typical_row(self) -> Rows:
+        columns = {column.name: column for column in self._package.profile.features}
+        numbers = np.zeros((1, len(self.schema.numbers)))
+        for i, name in enumerate(self.schema.numbers):
+            column = columns.get(name)
+            if column is not None and column.low is not None:
+                numbers[0, i] = column.low
+        texts = [columns[name].values if name in columns else () for name in self.schema.categories]
+        return Rows(numbers, [[known[0] if known else ""] for known in texts])
+
+    def predict(self, rows: Rows) -> Answer:
+        """Raises `InvalidInput` (422, with violations) or `ModelFailed`."""
+        self._values_fit(rows)
+        if self._reject:
+            self._contract_holds(rows)
+        try:
+            output = self._model.predict(rows)
+        except InvalidInput:
+            raise
+        except Exception as error:
+            # A model may raise anything, also because of its input: an unknown category, say.
+            self._blame(rows, np.ones(rows.count, dtype=np.bool_), error)
+        self._shape_fits(output, rows.count)
+        logged = _logged(output, self.schema)
+        finite = np.isfinite(output.prediction)
+        if output.probabilities is not None:
+            finite &= np.isfinite(output.probabilities).all(axis=1)
+        if not finite.all():
+            self._blame(rows, ~finite, None)
+        return Answer(output, logged)
+
+    def _values_fit(self, rows: Rows) -> None:
+        """No infinite or huge number, and nothing missing but where the model takes it."""
+        numbers = rows.numbers
+        if (np.abs(numbers) <= LARGEST).all() and not any(None in texts for texts in rows.categories):
+            return
+        violations = self._missing(rows)
+        infinite = np.isinf(numbers)
+        violations += _by_feature(self.schema.numbers, infinite, "nonfinite")
+        violations += _by_feature(self.schema.numbers, (np.abs(numbers) > LARGEST) & ~infinite, "range")
+        if violations:
+            _refuse("the model cannot take these values", violations)
+
+    def _missing(self, rows: Rows) -> list[Violation]:
+        found = _by_feature(self.schema.numbers, np.isnan(rows.numbers) & self._strict, "missing")
+        for name, texts, strict in zip(self.schema.categories, rows.categories, self._strict_texts, strict=True):
+            count = texts.count(None)
+            if strict and count:
+                found.append((name, "missing", count))
+        return found
+
+    def _contract_holds(self, rows: Rows) -> None:
+        broken = self._checker.check(rows.numbers, rows.categories)
+        if broken.rows.any():
+            _refuse(
+                f"{int(broken.rows.sum())} of {rows.count} rows break the contract",
+                [(feature, rule, count) for (feature, rule), count in broken.by_rule.items()],
+            )
+
+    def _shape_fits(self, output: Output, count: int) -> None:
+        shape = None if output.probabilities is None else output.probabilities.shape
+        classes = len(self.schema.classes)
+        if output.prediction.shape != (count,) or shape not in (None, (count, classes)):
+            raise ModelFailed(f"the model gave {shape} probabilities for {count} rows and {classes} classes")
+
+    def _blame(self, rows: Rows, failed: NDArray[np.bool_], cause: Exception | None) -> NoReturn:
+        """422 when every failed row breaks the contract, naming how; else the model's failure."""
+        suspects = Rows(
+            rows.numbers[failed],
+            [[text for text, bad in zip(texts, failed, strict=True) if bad] for texts in rows.categories],
+        )
+        broken = self._checker.check(suspects.numbers, suspects.categories)
+        if broken.rows.all():
+            _refuse(
+                "the model gives no answer for values so unlike those it was trained on",
+                [(feature, rule, count) for (feature, rule), count in broken.by_rule.items()],
+            )
+        what = "the model raised" if cause else "the model gave NaN or an infinite number"
+        raise ModelFailed(f"{what} for {int(failed.sum())} of {rows.count} rows") from cause
+
+
+def _by_feature(names: Iterable[str], broken: NDArray[np.bool_], rule: str) -> list[Violation]:
+    counts = np.count_nonzero(broken, axis=0).tolist()
+    return [(name, rule, count) for name, count in zip(names, counts, strict=True) if count]
+
+
+def _refuse(problem: str, violations: list[Violation]) -> NoReturn:
+    shown = names_text([f"{feature} ({rule}, {count} rows)" for feature, rule, count in violations])
+    raise InvalidInput(f"Cannot predict: {problem}: {shown}", status=422, violations=tuple(violations))
+
+
+def _logged(output: Output, schema: Schema) -> NDArray[np.float64]:
+    if schema.task == "regression":
+        return output.prediction.reshape(-1, 1)
+    logged = np.full((len(output.prediction), 2), np.nan)
+    logged[:, 0] = output.prediction
+    if output.probabilities is not None and schema.task == "binary":
+        logged[:, 1] = output.probabilities[:, 1]
+    elif output.probabilities is not None:
+        logged[:, 1] = output.probabilities.max(axis=1)
+    return logged

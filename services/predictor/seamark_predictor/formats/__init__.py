@@ -1,0 +1,45 @@
+"""One module per model format, each with `load(package) -> Model`; imported only when a package needs it.
+
+Belongs here: turning verified bytes into a `Model`, refusing what could run code or read other files.
+Does not belong here: reading folders (`package`) and judging input (`dataplane`).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from seamark.errors import InvalidPackage
+from seamark_predictor import logs
+from seamark_predictor.model import Model
+from seamark_predictor.package import Package
+
+__all__ = ["load"]
+
+#: The first bytes of a file of each format. Protobuf has no magic number; a model begins with its IR version.
+_MAGIC = {
+    "onnx": (b"\x08",),
+    "skops": (b"PK\x03\x04",),
+    "joblib": (b"\x80", b"x", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"]\x00\x00"),
+}
+_MODULES = {"onnx": "onnx", "skops": "sklearn", "joblib": "sklearn"}
+
+
+def load(package: Package, *, trust_pickle: bool) -> Model:
+    """The package's model; raises `InvalidPackage` before anything of a refused file is loaded."""
+    file, form = package.manifest.model.file, package.manifest.model.format
+    if not package.model.startswith(_MAGIC[form]):
+        begins = package.model[:4].hex(" ") or "nothing"
+        raise InvalidPackage(f"Cannot load {file}: it is not a {form} file (it begins with {begins})")
+    if form == "joblib":
+        _pickle_is_trusted(file, trust_pickle)
+    model: Model = import_module(f"{__name__}.{_MODULES[form]}").load(package)
+    return model
+
+
+def _pickle_is_trusted(file: str, trusted: bool) -> None:
+    if not trusted:
+        raise InvalidPackage(
+            f"Cannot load {file}: joblib files are pickles, which can run any code; "
+            "use format skops or onnx, or say --trust-pickle"
+        )
+    logs.event("pickle_trusted", level=30, file=file, warning="loading it runs any code it holds")

@@ -1,0 +1,152 @@
+"""Rows of input in the model's own order, made from lists as JSON gives them or from arrays.
+
+Every refusal names the feature, what was got and what is allowed, and carries (feature, rule, rows).
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seamark.errors import InvalidInput
+from seamark.package import NUMBER, Schema
+
+__all__ = ["Column", "Reader", "Rows", "names_text", "numbers_of", "show", "texts_of"]
+
+_NUMERIC = frozenset((int, float, bool, type(None)))
+_TEXTUAL = frozenset((str, type(None)))
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxother = 60
+_SHOWN.maxlevel = 2
+
+#: One feature's values: float64 with NaN for missing, or texts with None for missing.
+Column = NDArray[np.float64] | list[str | None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """numbers: rows x len(schema.numbers), C order, NaN for missing; categories: one list per categorical feature."""
+
+    numbers: NDArray[np.float64]
+    categories: list[list[str | None]]
+
+    @property
+    def count(self) -> int:
+        return len(self.numbers)
+
+
+def show(value: object) -> str:
+    """A short text of what a client sent, safe to put into a message."""
+    return _SHOWN.repr(value)
+
+
+def names_text(names: Sequence[str], most: int = 5) -> str:
+    """`'a', 'b' and 3 more`."""
+    shown = ", ".join(show(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def numbers_of(values: list[Any], feature: str) -> NDArray[np.float64]:
+    """A flat JSON list as float64: numbers, true and false as 1 and 0, null as NaN."""
+    if not _NUMERIC.issuperset(map(type, values)):
+        _refuse_type(values, _NUMERIC, feature, "a number")
+    return np.array(values, dtype=np.float64)
+
+
+def texts_of(values: list[Any], feature: str) -> list[str | None]:
+    """A flat JSON list of texts and nulls."""
+    if not _TEXTUAL.issuperset(map(type, values)):
+        _refuse_type(values, _TEXTUAL, feature, "a text")
+    return values
+
+
+def _refuse_type(values: list[Any], allowed: frozenset[type], feature: str, wanted: str) -> NoReturn:
+    wrong = [i for i, value in enumerate(values) if type(value) not in allowed]
+    raise InvalidInput(
+        f"Cannot read feature {show(feature)}: row {wrong[0]} is {show(values[wrong[0]])}; {wanted} is needed",
+        violations=((feature, "type", len(wrong)),),
+    )
+
+
+class Reader:
+    """Makes `Rows` for one schema; raises `InvalidInput`."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.names = tuple(feature.name for feature in schema.features)
+        self.is_number = {feature.name: feature.type == NUMBER for feature in schema.features}
+        self._nullable = frozenset(feature.name for feature in schema.features if feature.nullable)
+        self._only_numbers = not schema.categories
+
+    def from_lists(self, rows: list[Any]) -> Rows:
+        """From lists with one value for each feature in schema order."""
+        width = len(self.names)
+        for i, row in enumerate(rows):
+            if type(row) is not list or len(row) != width:
+                self._refuse_row(i, row)
+        if self._only_numbers and all(_NUMERIC.issuperset(map(type, row)) for row in rows):
+            return Rows(np.array(rows, dtype=np.float64).reshape(len(rows), width), [])
+        return self.from_columns({name: [row[i] for row in rows] for i, name in enumerate(self.names)}, len(rows))
+
+    def _refuse_row(self, i: int, row: object) -> NoReturn:
+        got = f"a list of {len(row)} values" if isinstance(row, list) else show(row)
+        raise InvalidInput(
+            f"Cannot read row {i}: it is {got}; a list of {len(self.names)} values is needed, one for each feature",
+            violations=(("", "shape", 1),),
+        )
+
+    def from_records(self, records: list[Any]) -> Rows:
+        """From objects by feature name."""
+        return self.from_lists([self._in_order(i, record) for i, record in enumerate(records)])
+
+    def _in_order(self, i: int, record: object) -> list[Any]:
+        if not isinstance(record, dict):
+            raise InvalidInput(
+                f"Cannot read row {i}: it is {show(record)}; row 0 is an object by feature name, so all must be",
+                violations=(("", "shape", 1),),
+            )
+        if len(record) != len(self.names) or not all(name in record for name in self.names):
+            self._names_fit(record, 1)
+        return [record.get(name) for name in self.names]
+
+    def from_columns(self, columns: Mapping[str, list[Any]], count: int) -> Rows:
+        """From lists of `count` values by feature name."""
+        self._names_fit(columns, count)
+        return self.assemble({name: self._column(name, values, count) for name, values in columns.items()}, count)
+
+    def _column(self, name: str, values: list[Any], count: int) -> Column:
+        if len(values) != count:
+            raise InvalidInput(
+                f"Cannot read feature {show(name)}: it has {len(values)} rows where the first has {count}",
+                violations=((name, "shape", count),),
+            )
+        return numbers_of(values, name) if self.is_number[name] else texts_of(values, name)
+
+    def assemble(self, columns: Mapping[str, Column], count: int) -> Rows:
+        """From converted columns of `count` values; a nullable feature may be left out."""
+        self._names_fit(columns, count)
+        numbers = np.full((count, len(self.schema.numbers)), np.nan)
+        for i, name in enumerate(self.schema.numbers):
+            if name in columns:
+                numbers[:, i] = columns[name]
+        absent: list[str | None] = [None] * count
+        return Rows(numbers, [list(columns.get(name, absent)) for name in self.schema.categories])
+
+    def _names_fit(self, names: Mapping[str, object], count: int) -> None:
+        unknown = [name for name in names if name not in self.is_number]
+        if unknown:
+            raise InvalidInput(
+                f"Cannot read input {show(unknown[0])}: the model has no such feature; it has {names_text(self.names)}",
+                violations=(("", "shape", count),),
+            )
+        absent = [name for name in self.names if name not in names and name not in self._nullable]
+        if absent:
+            raise InvalidInput(
+                f"Cannot predict: missing feature {names_text(absent)}",
+                violations=tuple((name, "missing", count) for name in absent),
+            )

@@ -1,0 +1,125 @@
+"""Alarms: drift that lasts, and input that breaks the contract. No data raises nothing and clears nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from seamark.actions import Action, Notify
+from seamark.evidence import Contract, Drift
+from seamark.facts import Facts, Turn, finite
+from seamark.state import State
+
+__all__ = ["MIN_ROWS", "active_drift", "drift_name", "ring", "watch_contract"]
+
+#: Rows a window needs before the share of violations means anything: below it one bad row is more than 5 %.
+MIN_ROWS = 20
+#: Features named in a message; all are in the event's evidence.
+NAMED = 10
+
+
+def active_drift(facts: Facts, state: State) -> tuple[Drift, ...]:
+    """Findings above their threshold for at least one evaluation interval, the gravest first."""
+    evidence = facts.evidence(state)
+    interval = facts.spec.monitoring.interval
+    findings = evidence.drift if evidence else ()
+    lasting = [finding for finding in findings if finding.since is not None and facts.now - finding.since >= interval]
+    return tuple(sorted(lasting, key=_rank))
+
+
+def _rank(finding: Drift) -> tuple[float, str, str]:
+    """By impact, NaN last."""
+    impact = -math.inf if math.isnan(finding.impact) else finding.impact
+    return -impact, finding.kind, finding.feature
+
+
+def ring(facts: Facts, state: State) -> Turn:
+    """Alarm when drift appears that was not known; AlarmCleared when all of it is known to be gone."""
+    evidence = facts.evidence(state)
+    if evidence is None:
+        return state, ()
+    active = active_drift(facts, state)
+    keys = {(finding.kind, finding.feature) for finding in active}
+    before = set(state.alarms)
+    after = keys | {alarm for alarm in before if not _is_over(alarm, evidence.drift)}
+    if after == before:
+        return state, ()
+    champion = state.champion or ""
+    actions: list[Action] = []
+    if keys - before:
+        actions.append(_alarm(champion, active))
+    if not after:
+        message = "no drift any more in " + _names(feature or kind for kind, feature in state.alarms)
+        actions.append(Notify("AlarmCleared", champion, "BelowThreshold", message, _as_evidence(evidence.drift)))
+    return replace(state, alarms=tuple(sorted(after))), tuple(actions)
+
+
+def _is_over(alarm: tuple[str, str], findings: Sequence[Drift]) -> bool:
+    """Is it known to be below its threshold, or not watched any more though its kind is?"""
+    same_kind = [finding for finding in findings if finding.kind == alarm[0]]
+    same = [finding for finding in same_kind if finding.feature == alarm[1]]
+    if same:
+        return all(finding.since is None and finding.rows > 0 for finding in same)
+    return any(finding.rows > 0 for finding in same_kind)
+
+
+def drift_name(kinds: Iterable[str]) -> str:
+    """FeatureDrift for one kind, Drift for several: the event's reason."""
+    names = sorted(set(kinds))
+    return f"{names[0].capitalize()}Drift" if len(names) == 1 else "Drift"
+
+
+def _alarm(champion: str, active: Sequence[Drift]) -> Notify:
+    texts = [
+        f"{finding.feature or finding.kind} ({finding.score:.3g}, threshold {finding.threshold:.3g})"
+        for finding in active
+    ]
+    kinds = sorted({finding.kind for finding in active})
+    message = f"{' and '.join(kinds)} drift: {_names(texts)}"
+    return Notify("Alarm", champion, drift_name(kinds), message, _as_evidence(active))
+
+
+def _names(texts: Iterable[str]) -> str:
+    names = list(texts)
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def _as_evidence(findings: Iterable[Drift]) -> dict[str, Any]:
+    fields = ("kind", "feature", "score", "threshold", "rows", "impact")
+    ranked = sorted(findings, key=_rank)
+    return {"findings": [{field: finite(getattr(finding, field)) for field in fields} for finding in ranked]}
+
+
+def watch_contract(facts: Facts, state: State) -> Turn:
+    """Bad data must not train and must not promote: both are blocked while too many rows break the contract."""
+    evidence = facts.evidence(state)
+    contract = evidence.contract if evidence else None
+    if contract is None or contract.rows <= 0:
+        return state, ()
+    if contract.violating / contract.rows <= facts.spec.monitoring.max_violations:
+        return _with_violations(state, (), ""), ()
+    if state.violations or contract.rows < MIN_ROWS:
+        return state, ()
+    trains = bool(facts.spec.retraining.on)
+    broken = tuple(sorted({(violation.feature, violation.rule) for violation in contract.violations}))
+    state = _with_violations(state, broken or (("", "contract"),), "ContractViolated" if trains else "")
+    return state, _contract_events(state.champion or "", contract, trains=trains)
+
+
+def _with_violations(state: State, violations: tuple[tuple[str, str], ...], blocked: str) -> State:
+    return replace(state, violations=violations, retraining=replace(state.retraining, blocked=blocked))
+
+
+def _contract_events(champion: str, contract: Contract, *, trains: bool) -> tuple[Action, ...]:
+    ranked = sorted(contract.violations, key=lambda violation: (-violation.rows, violation.feature, violation.rule))
+    listed = [{"feature": one.feature, "rule": one.rule, "rows": one.rows} for one in ranked]
+    evidence = {"rows": contract.rows, "violating": contract.violating, "violations": listed}
+    share = f"{contract.violating} of {contract.rows} rows break the contract"
+    names = _names(f"{one.feature} {one.rule} ({one.rows} rows)" for one in ranked)
+    violated = Notify("ContractViolated", champion, "ContractViolated", f"{share}: {names}", evidence)
+    message = f"no retraining while {share}"
+    blocked = Notify("RetrainingBlocked", champion, "ContractViolated", message, evidence)
+    return (violated, blocked) if trains else (violated,)
