@@ -12,10 +12,12 @@ from seamark.evidence import Contract, Drift
 from seamark.facts import Facts, Turn, finite
 from seamark.state import State
 
-__all__ = ["MIN_ROWS", "active_drift", "drift_name", "ring", "watch_contract"]
+__all__ = ["CLEAR_BELOW", "MIN_ROWS", "active_drift", "drift_name", "ring", "watch_contract"]
 
 #: Rows a window needs before the share of violations means anything: below it one bad row is more than 5 %.
 MIN_ROWS = 20
+#: An alarm lasts until its score is below this share of the threshold: a score at the threshold must not flap.
+CLEAR_BELOW = 0.8
 #: Features named in a message; all are in the event's evidence.
 NAMED = 10
 
@@ -57,12 +59,16 @@ def ring(facts: Facts, state: State) -> Turn:
 
 
 def _is_over(alarm: tuple[str, str], findings: Sequence[Drift]) -> bool:
-    """Is it known to be below its threshold, or not watched any more though its kind is?"""
+    """Is it known to be well below its threshold, or not watched any more though its kind is?"""
     same_kind = [finding for finding in findings if finding.kind == alarm[0]]
     same = [finding for finding in same_kind if finding.feature == alarm[1]]
     if same:
-        return all(finding.since is None and finding.rows > 0 for finding in same)
+        return all(_is_calm(finding) for finding in same)
     return any(finding.rows > 0 for finding in same_kind)
+
+
+def _is_calm(finding: Drift) -> bool:
+    return finding.since is None and finding.rows > 0 and finding.score < CLEAR_BELOW * finding.threshold
 
 
 def drift_name(kinds: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from seamark.facts import Facts, Turn
 from seamark.revisions import give_up
 from seamark.rollout import start_clock, stop_clock
 from seamark.seen import Command, Verb
-from seamark.state import State
+from seamark.state import RolloutState, State
 
 __all__ = ["ANSWER_SHOWN", "obey"]
 
@@ -74,11 +74,15 @@ def _resume(facts: Facts, state: State, _: Command) -> Turn:
     if not state.paused:
         return state, ()
     since = state.paused_since if state.paused_since is not None else facts.now
-    lost, rollout = max(0.0, facts.now - since), state.rollout
-    if rollout:
-        unready = None if rollout.unready_since is None else rollout.unready_since + lost
-        rollout = replace(start_clock(facts, rollout), started=rollout.started + lost, unready_since=unready)
+    rollout = state.rollout and _shifted(facts, state.rollout, max(0.0, facts.now - since))
     return replace(state, paused=False, paused_since=None, rollout=rollout), ()
+
+
+def _shifted(facts: Facts, rollout: RolloutState, lost: float) -> RolloutState:
+    """The clocks that run from a moment run from a later one."""
+    started = rollout.started + lost if rollout.ready_since is None else rollout.started
+    unready = None if rollout.unready_since is None else rollout.unready_since + lost
+    return replace(start_clock(facts, rollout), started=started, unready_since=unready)
 
 
 def _approve(facts: Facts, state: State, command: Command) -> Turn:

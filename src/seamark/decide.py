@@ -53,12 +53,12 @@ def decide(spec: ModelDeployment, state: State, seen: Seen) -> Decision:
 
 
 def _settle(facts: Facts, state: State) -> Turn:
-    """Goes through the stages until nothing changes, so that one decision is worth as many as it takes.
+    """Goes through the stages until nothing changes, so that deciding again on the same facts is quiet.
 
-    A pass without an end would be a rollout step, a command or a revision coming back; the bound is far above that.
+    A pass may move the rollout by one step, and a few more passes see to the rest; the bound is above that.
     """
     events: list[Action] = []
-    for _ in range(len(facts.spec.rollout.steps) + 20):
+    for _ in range(len(facts.spec.rollout.steps) + 20):  # pragma: no branch  # it has always settled before
         before = state
         for stage in _STAGES:
             state, more = stage(facts, state)

@@ -250,10 +250,9 @@ def _model_file(fields: _Fields) -> ModelFile:
 
 
 def _metric(name: str, value: object) -> float:
-    number = None if isinstance(value, str | bool) else _finite(value)
-    if number is None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or _finite(value) is None:
         raise ValueError(f"metrics.{name} is {_show(value)}, not a finite number")
-    return number
+    return value  # as it was written, so that it is written the same again
 
 
 def _features(entries: Sequence[object]) -> tuple[Feature, ...]:

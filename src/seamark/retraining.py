@@ -82,13 +82,13 @@ def _demands(facts: Facts, state: State, trigger: Trigger) -> list[Demand]:
 
 
 def _drift_demands(facts: Facts, state: State, kind: str) -> list[Demand]:
-    """Data from the drifted world. A score over a window crosses its threshold while the window still holds old rows,
-    so the change began before `since`: half a window earlier loses little of the new and takes little of the old."""
+    """Data from the drifted world only: a score over a window crosses its threshold when the change has come, so what
+    is later than `since` is new. Earlier rows would teach the old world and blur the new profile."""
     evidence = facts.evidence(state)
     found = [finding for finding in active_drift(facts, state) if finding.kind == kind]
     if evidence is None or not found:
         return []
-    since = min(finding.since for finding in found if finding.since is not None) - facts.spec.monitoring.window / 2
+    since = min(finding.since for finding in found if finding.since is not None)
     labels, needed = evidence.labels_since_drift, facts.spec.retraining.min_labels
     waits = "" if labels >= needed else f"waiting for labels: {labels} of {needed}"
     return [Demand(drift_name([kind]), f"{kind} drift{_features(found)}", since, waits)]

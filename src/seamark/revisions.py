@@ -75,8 +75,8 @@ def take_up_model(facts: Facts, state: State) -> Turn:
     state = replace(state, model=model.digest)
     known = {revision.digest: revision for revision in _live(state)}.get(model.digest)
     state = _drop_pending(state, keep=known)
-    if known is not None and known.name != state.champion:
-        return state, ()  # it is already under test, or about to be
+    if known is not None and state.rollout is not None and known.name == state.rollout.challenger:
+        return state, ()
     state, actions = _supersede(facts, state, model)
     return (state if known else add_revision(state, _from_model(facts, model))), actions
 

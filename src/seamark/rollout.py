@@ -258,17 +258,17 @@ def explain(facts: Facts, state: State) -> str:
         cause = facts.failing(rollout.challenger)
         return f"waiting for {rollout.challenger} to be ready" + (cause and f": {cause}")
     step = _step(facts, rollout)
+    if rollout.extended:
+        return _explain_doubt(facts, rollout)
     if step is None or rollout.passed or (isinstance(step, Weight) and rollout.weight < step.weight):
         is_last = rollout.step + 1 >= len(facts.spec.rollout.steps)
         return obstacle(facts, state, rollout, is_last=is_last)
     if isinstance(step, Hold) and step.seconds is None:
         return f"waiting for a person to promote {rollout.challenger}"
-    return _explain_doubt(facts, rollout)
+    return ""
 
 
 def _explain_doubt(facts: Facts, rollout: RolloutState) -> str:
-    if not rollout.extended:
-        return ""
     if facts.spec.rollout.on_inconclusive.action == "pause":
         return f"waiting for a person: the gates cannot judge {rollout.challenger}"
     return f"the step is extended: the gates cannot judge {rollout.challenger} yet"

@@ -33,8 +33,10 @@ def proportion(count: int, total: int, alpha: float) -> tuple[float, float]:
         return 0.0, 1.0
     center = count / total
 
+    least = _least_log_likelihood(count, total, alpha)
+
     def excluded(p: float) -> bool:
-        return _excludes(count, total, p, alpha)
+        return _log_likelihood(count, total, p) <= least
 
     low = _edge(0.0, center, excluded) if count > 0 else 0.0
     high = _edge(1.0, center, excluded) if count < total else 1.0
@@ -69,7 +71,7 @@ def quantile_bounds(latency: Latency, q: float, alpha: float) -> tuple[float, fl
     _is_sound(total, total, alpha)
     low, high = 0.0, math.inf
     for edge, count in zip(latency.bounds, at_most, strict=False):
-        if not _excludes(count, total, q, alpha / 2):
+        if _log_likelihood(count, total, q) > _least_log_likelihood(count, total, alpha / 2):
             continue
         if count < q * total:
             low = edge
@@ -86,11 +88,14 @@ def _is_sound(count: int, total: int, alpha: float) -> None:
         raise ValueError(f"Cannot bound a proportion: alpha is {alpha}, allowed is more than 0 and less than 1")
 
 
-def _excludes(count: int, total: int, p: float, alpha: float) -> bool:
-    """Whether the data exclude `p`, which must be more than 0 and less than 1."""
-    log_mixture = _log_beta(count + _PRIOR, total - count + _PRIOR) - _log_beta(_PRIOR, _PRIOR)
-    log_likelihood = count * math.log(p) + (total - count) * math.log1p(-p)
-    return log_mixture - log_likelihood >= -math.log(alpha)
+def _least_log_likelihood(count: int, total: int, alpha: float) -> float:
+    """The data exclude a probability whose log-likelihood is not more than this: there M_n reaches 1/alpha."""
+    return _log_beta(count + _PRIOR, total - count + _PRIOR) - _log_beta(_PRIOR, _PRIOR) + math.log(alpha)
+
+
+def _log_likelihood(count: int, total: int, p: float) -> float:
+    """Of `count` in `total` at p, which must be more than 0 and less than 1."""
+    return count * math.log(p) + (total - count) * math.log1p(-p)
 
 
 def _log_beta(a: float, b: float) -> float:

@@ -609,17 +609,17 @@ def _trainer(value: object, path: str) -> Trainer:
     return trainer
 
 
-def _with_on(value: object) -> object:
-    """YAML 1.1 reads the key `on` as true, and JSON then writes it as "true"."""
+def _with_triggers(value: object) -> object:
+    """`on` is an accepted name of `triggers`; YAML 1.1 readers, kubectl's among them, make true or "true" of it."""
     if not isinstance(value, Mapping):
         return value
-    return {"on" if key is True or key == "true" else key: item for key, item in value.items()}
+    return {"triggers" if key is True or key in ("on", "true") else key: item for key, item in value.items()}
 
 
 def _retraining(value: object, path: str) -> Retraining:
-    read = _Reader(_with_on(value), path)
+    read = _Reader(_with_triggers(value), path)
     retraining = Retraining(
-        on=read.take("on", _list_of(_trigger), ()),
+        on=read.take("triggers", _list_of(_trigger), ()),
         cooldown=read.take("cooldown", duration, 6 * 3600.0),
         max_per_day=read.take("maxPerDay", _integer(1, 1000), 4),
         min_labels=read.take("minLabels", _integer(1, 10**9), 500),

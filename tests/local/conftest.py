@@ -83,7 +83,7 @@ def manifest(packages: Path) -> dict[str, Any]:
         {"hold": {"for": "2s"}},
     ]
     spec["rollout"]["gates"] = [{"metric": "errorRate", "margin": 0.2}, {"metric": "shadowAgreement", "min": 0.5}]
-    spec["retraining"] = {"on": [{"newLabels": 10**9}], "cooldown": "1s"}
+    spec["retraining"] = {"triggers": [{"newLabels": 10**9}], "cooldown": "1s"}
     return document
 
 

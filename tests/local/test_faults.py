@@ -117,7 +117,7 @@ def test_the_operator_killed_at_every_step_of_a_rollout_and_a_retraining_resumes
     manifest["spec"]["model"]["uri"] = str(packages / "v2")
     running.platform.apply(manifest)
     running.until(lambda: promoted(1), 100)
-    manifest["spec"]["retraining"] = {"on": [{"newLabels": 200}], "cooldown": "10m", "minLabels": 100}
+    manifest["spec"]["retraining"] = {"triggers": [{"newLabels": 200}], "cooldown": "10m", "minLabels": 100}
     running.platform.apply(manifest)
     running.until(lambda: promoted(2), 100)
     traffic.stop()
@@ -154,7 +154,7 @@ def test_killing_the_supervisor_leaves_no_orphan_and_up_again_resumes(up: Up, ma
 
 def test_a_trainer_that_crashes_is_reported_and_the_champion_stays(up: Up, manifest: dict[str, Any]) -> None:
     manifest["spec"]["retraining"] = {
-        "on": [{"newLabels": 50}],
+        "triggers": [{"newLabels": 50}],
         "minLabels": 10,
         "cooldown": "10m",
         "retries": 1,

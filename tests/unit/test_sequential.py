@@ -71,7 +71,7 @@ def test_what_is_no_share_or_no_error_rate_is_refused(count: int, total: int, al
 
 @pytest.mark.parametrize("p", [0.02, 0.5, 0.95])
 def test_looking_after_every_row_keeps_the_error_below_alpha(p: float) -> None:
-    alpha, rows, streams = 0.1, 500, 400
+    alpha, rows, streams = 0.1, 400, 400
     counts = (np.random.default_rng(11).random((streams, rows)) < p).cumsum(axis=1)
     wrong = np.zeros(streams, dtype=bool)
     for n in range(1, rows + 1):
@@ -83,7 +83,7 @@ def test_looking_after_every_row_keeps_the_error_below_alpha(p: float) -> None:
 
 
 def test_comparing_after_every_row_keeps_the_error_below_alpha() -> None:
-    alpha, rows, streams = 0.2, 300, 100
+    alpha, rows, streams = 0.2, 200, 50
     generator = np.random.default_rng(12)
     a, b = ((generator.random((streams, rows)) < p).cumsum(axis=1) for p in (0.9, 0.8))
     wrong = 0

@@ -107,11 +107,13 @@ class Operator:
     ) -> None:
         """Writes only what is new: repeated requests for the same thing are no new decision."""
         name, state = spec.name, decision.state
-        events = [action for action in decision.actions if isinstance(action, Notify)]
-        decided = state != before or bool(events) or decision.actions != self._actions.get(name, ())
+        is_new = bool(decision.actions) and decision.actions != self._actions.get(name)
+        decided = state != before or is_new
+        events = [action for action in decision.actions if isinstance(action, Notify)] if decided else []
         summary = summarise(spec, state, seen, decision)
         summary["message"] = summary["message"] or self._problem
         if not decided and summary == self._summaries.get(name):
+            self._actions[name] = decision.actions
             return
         row = audit.encode(document, before, seen, decision) if decided else None
         fault.point("commit:before", self._home.root)

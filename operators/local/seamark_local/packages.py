@@ -39,19 +39,19 @@ def resolve_model(uri: str, base: Path | None = None) -> ModelSeen:
 
 
 def _folder(uri: str, base: Path | None) -> Path:
-    parts = urlsplit(uri)
-    if "://" not in uri:
-        path = (base or Path()) / uri
-        if not path.is_absolute():
-            raise InvalidPackage(f"Cannot read model package {uri}: the path is not absolute")
-        return path
-    if parts.scheme != "file":
-        raise InvalidPackage(
-            f"Cannot read model package {uri}: only file: packages are served on a laptop yet; got {parts.scheme}:"
-        )
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise InvalidPackage(f"Cannot read model package {uri}: {error}") from error
+    if parts.scheme not in ("", "file"):
+        cause = f"only file: packages are served on a laptop yet; got {parts.scheme}:"
+        raise InvalidPackage(f"Cannot read model package {uri}: {cause}")
     if parts.netloc not in ("", "localhost"):
         raise InvalidPackage(f"Cannot read model package {uri}: a file: address has three slashes; got a host")
-    return Path(unquote(parts.path))
+    path = Path(unquote(parts.path)) if parts.scheme else (base or Path()) / uri
+    if not path.is_absolute() or "\0" in str(path):
+        raise InvalidPackage(f"Cannot read model package {uri}: it is not an absolute path")
+    return path
 
 
 def _read(folder: Path) -> tuple[bytes, Manifest]:

@@ -33,10 +33,10 @@ class Answer:
         return self.status == 200
 
 
-async def ask(port: int, path: str, host: str = LOOPBACK, patience: float = PATIENCE) -> Answer | None:
+async def ask(port: int, path: str, host: str = LOOPBACK) -> Answer | None:
     """The answer of the server, or None when it gives none that can be read in time."""
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(PATIENCE):
             return await _get(host, port, path)
     except (OSError, ValueError, IndexError, EOFError, TimeoutError):
         return None

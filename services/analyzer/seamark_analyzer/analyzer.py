@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,7 +80,7 @@ class Analyzer:
             try:
                 await one.watch.tick(one.model)
             except Exception as error:  # whatever one model's data provokes must not stop its watch or another's
-                problem = f"{type(error).__name__}: {error}"
+                problem = f"Cannot renew the evidence: {type(error).__name__}: {error}, {_place(error)}"
             one.watch.report(problem)
             one.ticked = time.monotonic()
             # At least a tenth of the tick is left to the other models however slow this one is.
@@ -127,3 +128,9 @@ class Analyzer:
     def federate(self) -> str:
         """The last scrape of all monitors and the own gauges in one text."""
         return merge(self._source.texts(), self.metrics())
+
+
+def _place(error: Exception) -> str:
+    """Where it was raised: an error nobody foresaw is a bug of ours, and one line must be enough to find it."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"raised in {Path(frame.filename).name}:{frame.lineno}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,6 +30,7 @@ def build_app(analyzer: Analyzer, source: DirectSource) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         running = asyncio.create_task(analyzer.run())
+        running.add_done_callback(_stop_if_failed)
         yield
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -55,6 +57,14 @@ def build_app(analyzer: Analyzer, source: DirectSource) -> FastAPI:
         return Response(analyzer.federate(), media_type=_TEXT)
 
     return app
+
+
+def _stop_if_failed(running: asyncio.Task[None]) -> None:
+    """Without its loop the process only looks alive: end it, so that it is started anew."""
+    error = None if running.cancelled() else running.exception()
+    if error is not None:
+        event("stopping", problem=f"{type(error).__name__}: {error}")
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _add_health(app: FastAPI, analyzer: Analyzer) -> None:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from seamark.drift import Comparison, QualityDrop, alpha_per_test, compare_all, impact, quality_drop
 from seamark.evidence import Drift, Share
-from seamark.profile import Column, class_bin
+from seamark.package import NUMBER
+from seamark.profile import Column, bin_numbers, class_bin
 from seamark.spec import FalseAlarms
 from seamark_analyzer.exposition import Series
 from seamark_analyzer.joins import Floats
@@ -79,12 +80,13 @@ def _bins(metric: str, column: Column, counts: Mapping[Series, float]) -> Counts
 
 
 def _label_bins(column: Column, labels: Floats) -> Counts:
-    if column.edges:
-        bins = np.searchsorted(np.asarray(column.edges), labels, side="right")
-    else:
-        known = {value: i for i, value in enumerate(column.values)}
-        bins = np.asarray([known.get(class_bin(label) or "", len(known)) for label in labels], np.int64)
-    return np.bincount(bins, minlength=column.bins).astype(np.int64)
+    if column.type == NUMBER:
+        return bin_numbers(labels.reshape(-1, 1), [column])[0]
+    counts = np.zeros(column.bins, np.int64)
+    index = {value: i for i, value in enumerate(column.values)}
+    for value, count in zip(*np.unique(labels, return_counts=True), strict=True):
+        counts[index.get(class_bin(value) or "", len(index))] += count
+    return counts
 
 
 class Alarms:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -19,6 +19,7 @@ LIMIT = 16 * 2**20
 SHORTEST_TICK = 0.2
 LONGEST_TICK = 5.0
 
+_T = TypeVar("_T")
 _Positive = Annotated[float, Meta(gt=0, le=366 * 86400)]
 _Url = Annotated[str, Meta(pattern=r"^https?://", max_length=2000)]
 
@@ -72,15 +73,26 @@ class Settings(msgspec.Struct, frozen=True):
     models: dict[str, Model] = {}
 
 
+class _Document(msgspec.Struct, frozen=True):
+    """The models one by one, so that a mistake's path can name its model."""
+
+    models: dict[str, msgspec.Raw] = {}
+
+
 def parse_settings(content: bytes) -> Settings:
     """The settings, or `InvalidSpec` naming the path of the first mistake."""
+    raw = _decode(content, _Document, "$")
+    return Settings({name: _decode(model, Model, f"$.models.{name}") for name, model in raw.models.items()})
+
+
+def _decode(content: bytes | msgspec.Raw, kind: type[_T], path: str) -> _T:
     try:
-        return msgspec.json.decode(content, type=Settings)
+        return msgspec.json.decode(content, type=kind)
     except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at ")
-        raise InvalidSpec(path.strip("`") or "$", problem) from error
+        problem, _, inside = str(error).partition(" - at ")
+        raise InvalidSpec(path + inside.strip("`").removeprefix("$"), problem) from error
     except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidSpec("$", str(error)) from error
+        raise InvalidSpec(path, str(error)) from error
 
 
 class ConfigFile:
@@ -101,6 +113,8 @@ class ConfigFile:
             self._read_if_changed()
         except (OSError, SeamarkError) as error:
             self.problem = f"Cannot read {self._path}: {_cause(error)}"
+            if isinstance(error, OSError):
+                self._seen = None
         return self.settings
 
     def _read_if_changed(self) -> None:

@@ -133,7 +133,7 @@ class Watch:
             pairs=self._pairs(model, packages),
             drift=self._drift,
             contract=contract(brief.counts),
-            labels_since_drift=self._labels_since_drift(model, labelled[model.champion]),
+            labels_since_drift=self._labels_since_drift(labelled[model.champion]),
             labels_total=self._log.labels_total if self._log else 0,
         )
 
@@ -192,12 +192,11 @@ class Watch:
         )
         return agreement(ours, theirs, self._log.labels, _tolerance(champion))
 
-    def _labels_since_drift(self, model: Model, labelled: _Labelled | None) -> int:
-        """A score crosses its threshold while half its window, or less, is new: count from half a window before."""
+    def _labels_since_drift(self, labelled: _Labelled | None) -> int:
         since = self._alarms.since
         if since is None or labelled is None:
             return 0
-        return int(np.count_nonzero(labelled.rows.time >= since - model.window / 2))
+        return int(np.count_nonzero(labelled.rows.time >= since))
 
 
 def _arms(model: Model) -> list[str]:

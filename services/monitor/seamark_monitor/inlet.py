@@ -19,8 +19,11 @@ from seamark_monitor.drops import Drops
 __all__ = ["LONGEST_FRAME", "Inlet"]
 
 LONGEST_FRAME = 16 * 1024 * 1024
-#: Senders connected at a time; each may have one frame in memory.
-_MOST_CONNECTIONS = 16
+#: Senders connected at a time.
+_MOST_CONNECTIONS = 128
+#: Frames longer than this are read only so many at a time, the other senders wait: what bounds the memory.
+_LARGE_FRAME = 256 * 1024
+_MOST_LARGE = 2
 #: Seconds for a frame that began to arrive whole.
 _FRAME_TIMEOUT = 30.0
 #: When draining: seconds of silence that mean everything is read, and seconds at most.
@@ -38,6 +41,7 @@ class Inlet:
         self._drops = drops
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self._large = asyncio.Semaphore(_MOST_LARGE)
         self._frames = 0
 
     @property
@@ -77,7 +81,7 @@ class Inlet:
         task = asyncio.current_task()
         assert task is not None
         if len(self._connections) >= _MOST_CONNECTIONS:
-            logs.event("connection_refused", most=_MOST_CONNECTIONS)
+            self._bad(f"there are {_MOST_CONNECTIONS} connections already")
             writer.close()
             return
         self._connections.add(task)
@@ -97,9 +101,9 @@ class Inlet:
                 if not 0 < length <= LONGEST_FRAME:
                     self._bad(f"it claims {length} bytes; 1 to {LONGEST_FRAME} are allowed")
                     return
-                async with asyncio.timeout(_FRAME_TIMEOUT):
-                    body = await reader.readexactly(length)
-                frame = _decoder.decode(body)
+                async with self._large if length > _LARGE_FRAME else contextlib.nullcontext():
+                    async with asyncio.timeout(_FRAME_TIMEOUT):
+                        frame = _decoder.decode(await reader.readexactly(length))
             except asyncio.IncompleteReadError as error:
                 if error.partial:
                     self._bad("the connection ended inside it")

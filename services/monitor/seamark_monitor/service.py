@@ -77,9 +77,9 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.bind(address)
         # uvicorn would find a taken port only here, too late for a clear message.
         listener.listen(128)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         listener.close()
-        raise Conflict(f"Cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}") from error
+        raise Conflict(f"Cannot listen on {host}:{port}: {error.strerror or error}") from error
     return listener
 
 

@@ -44,6 +44,8 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
         raise UserError(f"Cannot use --source: it has {len(settings.source)} characters; 1 to 200 are allowed")
     if len(bytes(settings.socket)) > _LONGEST_SOCKET_PATH:
         raise UserError(f"Cannot listen on {settings.socket}: the path is longer than {_LONGEST_SOCKET_PATH} bytes")
+    if not 0 <= settings.port <= 65535:
+        raise UserError(f"Cannot listen on port {settings.port}: a port is between 0 and 65535")
     if not settings.collector.startswith(("http://", "https://")):
         raise UserError(f"Cannot use --collector: {settings.collector!r} does not begin with http:// or https://")
     return settings

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from seamark.contract import Checker
 from seamark.errors import InvalidInput, InvalidPackage
 from seamark.package import CATEGORY, Schema
-from seamark_predictor.model import Model, ModelFailed, Output
+from seamark_predictor.model import Model, ModelError, Output
 from seamark_predictor.package import Package
 from seamark_predictor.rows import Reader, Rows, names_text
 
@@ -51,13 +51,24 @@ class Dataplane:
         self._reject = reject
         self._strict = np.array([not f.nullable for f in self.schema.features if f.type != CATEGORY], dtype=np.bool_)
         self._strict_texts = [not f.nullable for f in self.schema.features if f.type == CATEGORY]
-        self.probabilities: np.dtype[np.floating] | None = None
+        self.label_datatype, self._labels = _labels(self.schema)
+        #: The type of the probabilities, known once warm; None when the model gives none.
+        self.probabilities: np.dtype[np.floating[Any]] | None = None
+
+    def labels(self, answer: Answer) -> NDArray[Any] | list[str]:
+        """What `predict` answers for each row: the class itself, or the regression value."""
+        if self._labels is None:
+            return answer.output.prediction
+        places = answer.output.prediction.astype(np.intp)
+        if isinstance(self._labels, np.ndarray):
+            return np.asarray(self._labels[places])
+        return [self._labels[place] for place in places.tolist()]
 
     def warm_up(self) -> None:
         """One prediction on a typical row, so that the first user does not wait; raises `InvalidPackage`."""
         try:
             output = self.predict(self._typical_row()).output
-        except (ModelFailed, InvalidInput) as error:
+        except (ModelError, InvalidInput) as error:
             cause = error.__cause__ or error
             raise InvalidPackage(f"Cannot use the model: it fails on a typical row: {str(cause)[:300]}") from error
         self.probabilities = None if output.probabilities is None else output.probabilities.dtype
@@ -73,7 +84,7 @@ class Dataplane:
         return Rows(numbers, [[known[0] if known else ""] for known in texts])
 
     def predict(self, rows: Rows) -> Answer:
-        """Raises `InvalidInput` (422, with violations) or `ModelFailed`."""
+        """Raises `InvalidInput` (422, with violations) or `ModelError`."""
         self._values_fit(rows)
         if self._reject:
             self._contract_holds(rows)
@@ -125,7 +136,7 @@ class Dataplane:
         shape = None if output.probabilities is None else output.probabilities.shape
         classes = len(self.schema.classes)
         if output.prediction.shape != (count,) or shape not in (None, (count, classes)):
-            raise ModelFailed(f"the model gave {shape} probabilities for {count} rows and {classes} classes")
+            raise ModelError(f"the model gave {shape} probabilities for {count} rows and {classes} classes")
 
     def _blame(self, rows: Rows, failed: NDArray[np.bool_], cause: Exception | None) -> NoReturn:
         """422 when every failed row breaks the contract, naming how; else the model's failure."""
@@ -140,7 +151,21 @@ class Dataplane:
                 [(feature, rule, count) for (feature, rule), count in broken.by_rule.items()],
             )
         what = "the model raised" if cause else "the model gave NaN or an infinite number"
-        raise ModelFailed(f"{what} for {int(failed.sum())} of {rows.count} rows") from cause
+        raise ModelError(f"{what} for {int(failed.sum())} of {rows.count} rows") from cause
+
+
+def _labels(schema: Schema) -> tuple[str, NDArray[Any] | list[str] | None]:
+    """The protocol's datatype of the labels, and the classes ready to be looked up; None for regression."""
+    if schema.task == "regression":
+        return "FP64", None
+    kinds = {type(label) for label in schema.classes}
+    if kinds == {int}:
+        return "INT64", np.array(schema.classes, dtype=np.int64)
+    if kinds == {bool}:
+        return "BOOL", np.array(schema.classes, dtype=np.bool_)
+    if kinds <= {int, float}:
+        return "FP64", np.array(schema.classes, dtype=np.float64)
+    return "BYTES", [str(label) for label in schema.classes]
 
 
 def _by_feature(names: Iterable[str], broken: NDArray[np.bool_], rule: str) -> list[Violation]:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from seamark.errors import SeamarkError
 from seamark_predictor.rows import Rows
 
-__all__ = ["Model", "ModelFailed", "Output"]
+__all__ = ["Model", "ModelError", "Output"]
 
 
-class ModelFailed(SeamarkError):
+class ModelError(SeamarkError):
     """The model raised, or gave an answer of the wrong shape or with NaN, for input that kept every rule: HTTP 500."""
 
 

@@ -6,7 +6,8 @@ Every refusal names the feature, what was got and what is allowed, and carries (
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from seamark.errors import InvalidInput
 from seamark.package import NUMBER, Schema
 
-__all__ = ["Column", "Reader", "Rows", "names_text", "numbers_of", "show", "texts_of"]
+__all__ = ["Column", "Reader", "Rows", "names_text", "numbers_of", "refuse_values", "show", "texts_of"]
 
 _NUMERIC = frozenset((int, float, bool, type(None)))
 _TEXTUAL = frozenset((str, type(None)))
@@ -51,25 +52,29 @@ def names_text(names: Sequence[str], most: int = 5) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
-def numbers_of(values: list[Any], feature: str) -> NDArray[np.float64]:
-    """A flat JSON list as float64: numbers, true and false as 1 and 0, null as NaN."""
+def numbers_of(values: list[Any], features: Sequence[str]) -> NDArray[np.float64]:
+    """A flat JSON list, row by row over `features`, as float64: numbers, true and false as 1 and 0, null as NaN."""
     if not _NUMERIC.issuperset(map(type, values)):
-        _refuse_type(values, _NUMERIC, feature, "a number")
+        wrong = [i for i, value in enumerate(values) if type(value) not in _NUMERIC]
+        refuse_values(values, wrong, features, "a number is needed")
     return np.array(values, dtype=np.float64)
 
 
-def texts_of(values: list[Any], feature: str) -> list[str | None]:
-    """A flat JSON list of texts and nulls."""
+def texts_of(values: list[Any], features: Sequence[str]) -> list[str | None]:
+    """A flat JSON list of texts and nulls, row by row over `features`."""
     if not _TEXTUAL.issuperset(map(type, values)):
-        _refuse_type(values, _TEXTUAL, feature, "a text")
+        wrong = [i for i, value in enumerate(values) if type(value) not in _TEXTUAL]
+        refuse_values(values, wrong, features, "a text is needed")
     return values
 
 
-def _refuse_type(values: list[Any], allowed: frozenset[type], feature: str, wanted: str) -> NoReturn:
-    wrong = [i for i, value in enumerate(values) if type(value) not in allowed]
+def refuse_values(values: list[Any], wrong: Sequence[int], features: Sequence[str], allowed: str) -> NoReturn:
+    """`wrong` are the places of values of the wrong type; raises `InvalidInput` naming the first."""
+    row, column = divmod(wrong[0], len(features))
+    counts = Counter(features[i % len(features)] for i in wrong)
     raise InvalidInput(
-        f"Cannot read feature {show(feature)}: row {wrong[0]} is {show(values[wrong[0]])}; {wanted} is needed",
-        violations=((feature, "type", len(wrong)),),
+        f"Cannot read feature {show(features[column])}: row {row} is {show(values[wrong[0]])}; {allowed}",
+        violations=tuple((feature, "type", count) for feature, count in counts.items()),
     )
 
 
@@ -111,12 +116,12 @@ class Reader:
                 violations=(("", "shape", 1),),
             )
         if len(record) != len(self.names) or not all(name in record for name in self.names):
-            self._names_fit(record, 1)
+            self.names_fit(record, 1)
         return [record.get(name) for name in self.names]
 
     def from_columns(self, columns: Mapping[str, list[Any]], count: int) -> Rows:
         """From lists of `count` values by feature name."""
-        self._names_fit(columns, count)
+        self.names_fit(columns, count)
         return self.assemble({name: self._column(name, values, count) for name, values in columns.items()}, count)
 
     def _column(self, name: str, values: list[Any], count: int) -> Column:
@@ -125,11 +130,11 @@ class Reader:
                 f"Cannot read feature {show(name)}: it has {len(values)} rows where the first has {count}",
                 violations=((name, "shape", count),),
             )
-        return numbers_of(values, name) if self.is_number[name] else texts_of(values, name)
+        return numbers_of(values, (name,)) if self.is_number[name] else texts_of(values, (name,))
 
     def assemble(self, columns: Mapping[str, Column], count: int) -> Rows:
         """From converted columns of `count` values; a nullable feature may be left out."""
-        self._names_fit(columns, count)
+        self.names_fit(columns, count)
         numbers = np.full((count, len(self.schema.numbers)), np.nan)
         for i, name in enumerate(self.schema.numbers):
             if name in columns:
@@ -137,7 +142,8 @@ class Reader:
         absent: list[str | None] = [None] * count
         return Rows(numbers, [list(columns.get(name, absent)) for name in self.schema.categories])
 
-    def _names_fit(self, names: Mapping[str, object], count: int) -> None:
+    def names_fit(self, names: Collection[str], count: int) -> None:
+        """Every name is a feature and no feature is left out that the model needs; else `InvalidInput`."""
         unknown = [name for name in names if name not in self.is_number]
         if unknown:
             raise InvalidInput(

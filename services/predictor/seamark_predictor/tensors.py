@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seamark.errors import InvalidInput
-from seamark_predictor.rows import numbers_of, show
+from seamark_predictor.rows import numbers_of, refuse_values, show
 
-__all__ = ["BYTES", "DATATYPES", "datatype_of", "flatten", "pack_texts", "to_numbers", "unpack_numbers", "unpack_texts"]
+__all__ = [
+    "BYTES",
+    "DATATYPES",
+    "datatype_of",
+    "flatten",
+    "pack_texts",
+    "to_numbers",
+    "unpack_numbers",
+    "unpack_texts",
+    "wrong_shape",
+]
 
 BYTES = "BYTES"
 #: The numeric datatypes, little-endian as they travel.
@@ -29,6 +40,11 @@ DATATYPES = {
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
 }
+_LIMITS: dict[str, tuple[int, int]] = {"BOOL": (0, 1)} | {
+    f"{prefix}{bits}": limits
+    for bits in (8, 16, 32, 64)
+    for prefix, limits in (("UINT", (0, 2**bits - 1)), ("INT", (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)))
+}
 _NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 
 
@@ -37,50 +53,38 @@ def datatype_of(dtype: np.dtype[Any]) -> str:
     return _NAMES[dtype]
 
 
-def flatten(data: object, shape: list[int], name: str) -> list[Any]:
-    """Tensor data as one row-major list; it may come flat or nested as `shape` says."""
-    size = math.prod(shape)
+def flatten(data: object, rows: int, width: int, name: str) -> list[Any]:
+    """Tensor data as one row-major list; it may come flat or as one list for each row."""
+    if type(data) is not list:
+        raise wrong_shape(name, f"its data is {show(data)}; a list is needed")
     values = data
-    for depth, length in enumerate(shape):
-        if type(values) is not list:
-            raise _wrong_shape(name, shape, f"its data is {show(data)}")
-        if not values or type(values[0]) is not list:
-            break
-        if len(values) != math.prod(shape[: depth + 1]) or depth + 1 == len(shape):
-            raise _wrong_shape(name, shape, f"its data has {len(values)} entries at depth {depth + 1}")
-        if any(type(entry) is not list or len(entry) != shape[depth + 1] for entry in values):
-            raise _wrong_shape(name, shape, f"its data has uneven lists at depth {depth + 2} (length {length} above)")
-        values = [value for entry in values for value in entry]
-    assert isinstance(values, list)
-    if len(values) != size:
-        raise _wrong_shape(name, shape, f"its data has {len(values)} values, the shape says {size}")
+    if values and type(values[0]) is list:
+        if any(type(row) is not list or len(row) != width for row in values):
+            raise wrong_shape(name, f"its data has a row that is not a list of {width} values")
+        values = list(chain.from_iterable(values))
+    if len(values) != rows * width:
+        raise wrong_shape(name, f"its data has {len(values)} values; its shape says {rows * width}")
     return values
 
 
-def _wrong_shape(name: str, shape: list[int], problem: str) -> InvalidInput:
-    return InvalidInput(
-        f"Cannot read input {show(name)} of shape {show(shape)}: {problem}", violations=(("", "shape", 1),)
-    )
+def wrong_shape(name: str, problem: str) -> InvalidInput:
+    return InvalidInput(f"Cannot read input {show(name)}: {problem}", violations=(("", "shape", 1),))
 
 
-def to_numbers(values: list[Any], datatype: str, name: str) -> NDArray[np.float64]:
-    """JSON numbers as the datatype holds them, widened to float64."""
-    numbers = numbers_of(values, name)
+def to_numbers(values: list[Any], datatype: str, features: Sequence[str]) -> NDArray[np.float64]:
+    """JSON numbers, row by row over `features`, as the datatype holds them, widened to float64; null is NaN."""
+    numbers = numbers_of(values, features)
     dtype = DATATYPES[datatype]
     if dtype.kind == "f":
         if dtype.itemsize == 8:
             return numbers
         with np.errstate(over="ignore"):
             return numbers.astype(dtype).astype(np.float64)
-    low, high = (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
-    fits = (numbers >= low) & (numbers <= high) & (np.floor(numbers) == numbers)
+    low, high = _LIMITS[datatype]
+    fits = np.isnan(numbers) | ((numbers >= low) & (numbers <= high) & (np.floor(numbers) == numbers))
     if not fits.all():
-        wrong = int(np.argmin(fits))
-        raise InvalidInput(
-            f"Cannot read input {show(name)}: value {wrong} is {show(values[wrong])}; "
-            f"{datatype} takes whole numbers from {low} to {high}",
-            violations=((name, "type", int((~fits).sum())),),
-        )
+        wrong = np.flatnonzero(~fits).tolist()
+        refuse_values(values, wrong, features, f"{datatype} takes whole numbers from {low} to {high}")
     return numbers
 
 
@@ -88,11 +92,7 @@ def unpack_numbers(content: memoryview, datatype: str, size: int, name: str) -> 
     """Binary tensor data, widened to float64."""
     dtype = DATATYPES[datatype]
     if len(content) != size * dtype.itemsize:
-        raise InvalidInput(
-            f"Cannot read input {show(name)}: {len(content)} bytes came, "
-            f"{size} values of {datatype} take {size * dtype.itemsize}",
-            violations=(("", "shape", 1),),
-        )
+        raise wrong_shape(name, f"{len(content)} bytes came; {size} values of {datatype} take {size * dtype.itemsize}")
     return np.frombuffer(content, dtype=dtype).astype(np.float64)
 
 
@@ -108,16 +108,10 @@ def unpack_texts(content: memoryview, size: int, name: str) -> list[str | None]:
         try:
             texts.append(str(content[at + 4 : end], "utf-8"))
         except UnicodeDecodeError as error:
-            raise InvalidInput(
-                f"Cannot read input {show(name)}: text {len(texts)} is not UTF-8",
-                violations=((name, "type", 1),),
-            ) from error
+            raise wrong_shape(name, f"text {len(texts)} is not UTF-8") from error
         at = end
     if at != len(content) or len(texts) != size:
-        raise InvalidInput(
-            f"Cannot read input {show(name)}: {len(content)} bytes do not hold {size} texts, each after its length",
-            violations=(("", "shape", 1),),
-        )
+        raise wrong_shape(name, f"{len(content)} bytes do not hold {size} texts, each after its length")
     return texts
 
 
@@ -128,4 +122,3 @@ def pack_texts(texts: list[str]) -> bytes:
         content = text.encode()
         parts += (len(content).to_bytes(4, "little"), content)
     return b"".join(parts)
-

@@ -128,5 +128,6 @@ def _imputer() -> Any:
 
 
 def _frequent(values: Sequence[str | None]) -> list[str]:
-    counts = Counter(value or "" for value in values)
-    return sorted(sorted(counts, key=lambda value: (-counts[value], value))[:MAX_CATEGORIES])
+    """Known categories, at least one. Missing is none of them: like an unknown one, it sets no column."""
+    counts = Counter(value for value in values if value)
+    return sorted(sorted(counts, key=lambda value: (-counts[value], value))[:MAX_CATEGORIES]) or ["?"]

@@ -42,5 +42,6 @@ def _table(title: str, items: Any) -> str:
 
 
 def _cell(value: object) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    small = isinstance(value, float) and abs(value) < 10_000
+    text = f"{value:.4g}" if small else str(value)
     return text.replace("|", "\\|").replace("\n", " ")[:200]

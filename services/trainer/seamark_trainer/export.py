@@ -1,8 +1,8 @@
 """From a fitted candidate to the file that is served, checked against the candidate on held-out rows.
 
-ONNX with one float input (rows x features) if all features are numbers; else one input (rows x 1) for each feature. In
-both cases the order is the schema's; names may be altered by the converter. Classifiers answer `label` (class index)
-and `probabilities` (rows x classes, in the schema's order), regressors `variable` (rows x 1).
+ONNX with one float input `features` (rows x features, in the schema's order) if all features are numbers; else one
+input (rows x 1) for each feature, of its name. Classifiers answer `probabilities` (rows x classes, in the schema's
+order) and no label: the class is the one of highest probability. Regressors answer `variable` (rows x 1).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seamark.errors import UserError
 from seamark.package import NUMBER, Schema
 from seamark_trainer.candidates import Fitted
 
@@ -64,7 +65,7 @@ def _onnx(fitted: Fitted) -> Exported:
     with warnings.catch_warnings():
         # The converter hands booleans to onnx as integers, which onnx announces to refuse one day.
         warnings.simplefilter("ignore", DeprecationWarning)
-        content = _convert(fitted).SerializeToString()
+        content = _adapted(_convert(fitted), fitted.schema).SerializeToString()
     return Exported("model.onnx", "onnx", content, _runner(fitted.schema, content))
 
 
@@ -80,6 +81,29 @@ def _convert(fitted: Fitted) -> Any:
         inputs = [("features", FloatTensorType([None, len(features)]))]
     options = None if fitted.schema.task == "regression" else {id(fitted.estimator): {"zipmap": False}}
     return to_onnx(fitted.estimator, initial_types=inputs, options=options)
+
+
+def _adapted(model: Any, schema: Schema) -> Any:
+    """The converter's model with inputs named as the features, which it alters, and without its label output."""
+    graph = model.graph
+    if schema.categories:
+        _rename(graph, {entry.name: feature.name for entry, feature in zip(graph.input, schema.features, strict=True)})
+    if schema.task != "regression":
+        # Classes are fitted as indices, so a label would be an index where readers expect a class.
+        del graph.output[0]
+    return model
+
+
+def _rename(graph: Any, inputs: dict[str, str]) -> None:
+    """Give inputs their new names; an inner value that has such a name already makes way."""
+    inner = {name for node in graph.node for name in node.output} | {entry.name for entry in graph.initializer}
+    names = {name: f"{name}__inner" for name in inner & set(inputs.values())} | inputs
+    for entry in (*graph.input, *graph.output, *graph.initializer):
+        entry.name = names.get(entry.name, entry.name)
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    del graph.value_info[:]
 
 
 def _runner(schema: Schema, content: bytes) -> Callable[[NDArray[np.generic]], NDArray[np.float64]]:
@@ -105,4 +129,10 @@ def _runner(schema: Schema, content: bytes) -> Callable[[NDArray[np.generic]], N
 def _skops(fitted: Fitted) -> Exported:
     import skops.io
 
+    classes = fitted.schema.classes
+    if classes:
+        # scikit-learn looks classes up by bisection.
+        if list(classes) != np.unique(classes).tolist():
+            raise UserError(f"candidate {fitted.name} fits no format: ONNX failed and its classes are not sorted")
+        fitted.estimator.steps[-1][1].classes_ = np.array(classes)
     return Exported("model.skops", "skops", skops.io.dumps(fitted.estimator), fitted.answers)

@@ -22,7 +22,9 @@ def join(predictions: pa.Table, labels: pa.Table, champion: str) -> pa.Table:
 
 def _one_answer(predictions: pa.Table, champion: str) -> pa.Table:
     rank = pc.cast(pc.not_equal(predictions["revision"], champion), pa.int8())
-    ranked = predictions.append_column("rank", rank).append_column("at", pa.array(range(predictions.num_rows)))
+    ranked = predictions.append_column("rank", rank).append_column(
+        "at", pa.array(range(predictions.num_rows), pa.int64())
+    )
     order = [("rank", "ascending"), ("time", "ascending"), ("revision", "ascending")]
     first = ranked.sort_by(order).group_by(KEYS, use_threads=False).aggregate([("at", "first")])
     return predictions.take(first["at_first"])

@@ -12,19 +12,19 @@ from typing import Any
 __all__ = ["MAX_BYTES", "encode", "write"]
 
 MAX_BYTES = 4096
-_MAX_TEXT = 1000
+#: Characters kept of a text when there is no room for all; one takes up to 12 bytes.
+_LENGTHS = (1000, 300, 100)
+_NEEDED = ("error", "package", "digest")
 
 
 def encode(result: Mapping[str, Any]) -> bytes:
-    """At most MAX_BYTES of JSON; metrics go first when there is no room, then texts are cut."""
+    """At most MAX_BYTES of JSON; metrics go first when there is no room, then all that is not needed."""
     content = json.dumps(dict(result), allow_nan=False).encode()
     if len(content) > MAX_BYTES:
         content = json.dumps({key: value for key, value in result.items() if key != "metrics"}).encode()
-    if len(content) > MAX_BYTES:
-        short = {key: value[:_MAX_TEXT] if isinstance(value, str) else value for key, value in result.items()}
-        content = json.dumps(
-            {key: value for key, value in short.items() if key in ("error", "package", "digest")}
-        ).encode()
+    for length in _LENGTHS:
+        if len(content) > MAX_BYTES:
+            content = json.dumps({key: str(result[key])[:length] for key in _NEEDED if key in result}).encode()
     return content
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +24,9 @@ __all__ = ["Snapshot", "read"]
 
 #: A label can be received before its prediction is stored, but not long before it is made.
 EARLY = timedelta(days=7)
+#: Answers to one row that are expected at most: champion and challenger, and those before them.
+_ANSWERS = 4
+_LABEL_NAMES = ["prediction_id", "row", "label", "sequence"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,43 +42,62 @@ class Snapshot:
 def read(
     root: str, namespace: str, deployment: str, schema: Schema, *, champion: str, since: float, max_rows: int
 ) -> Snapshot:
-    """The newest `max_rows` labelled rows since `since` (Unix seconds); raises `UserError` where there is no log."""
+    """The newest `max_rows` labelled rows since `since` (Unix seconds); raises `UserError` where there is no log.
+
+    Memory grows with the labels and `max_rows`, not with the predictions.
+    """
+    import pyarrow.dataset as ds
+
     start = datetime.fromtimestamp(since, UTC)
     features = columns("x", [*schema.numbers, *schema.categories])
-    predictions, at = _table(
-        table(root, "predictions", namespace, deployment),
-        ["prediction_id", "row", "time", "revision", *features, "y_prediction"],
-        [("date", ">=", start.date()), ("time", ">=", start)],
-    )
-    labels, labels_at = _table(
-        table(root, "labels", namespace, deployment),
-        ["prediction_id", "row", "label", "sequence"],
-        [("date", ">=", (start - EARLY).date())],
-    )
-    joined = join(predictions, labels, champion)
+    names = ["prediction_id", "row", "time", "revision", *features, "y_prediction"]
+    with _reading(table(root, "predictions", namespace, deployment), names) as (predictions, at):
+        with _reading(table(root, "labels", namespace, deployment), _LABEL_NAMES) as (received, labels_at):
+            labels = received.to_table(_LABEL_NAMES, filter=ds.field("date") >= (start - EARLY).date())
+        wanted = (ds.field("date") >= start.date()) & (ds.field("time") >= start)
+        labelled = _labelled(predictions.scanner(names, filter=wanted), labels, max_rows)
+    joined = join(labelled, labels, champion)
     rows = joined.slice(max(0, joined.num_rows - max_rows))
     data, unknown = _dataset(rows, schema, features, champion)
-    return Snapshot(data, f"predictions@{at},labels@{labels_at}", joined.num_rows, unknown)
+    return Snapshot(data, f"predictions@{at},labels@{labels_at}", rows.num_rows, unknown)
 
 
-def _table(address: str, names: Sequence[str], filters: list[tuple[str, str, Any]]) -> tuple[pa.Table, int]:
+@contextmanager
+def _reading(address: str, names: Sequence[str]) -> Iterator[tuple[Any, int]]:
+    """The table as a pyarrow dataset and its version. Whatever goes wrong while it is read is a `UserError`."""
     from deltalake import DeltaTable
 
-    # Asking delta-rs about a folder that is not there makes the folder.
-    missing = "://" not in address and not Path(address).is_dir()
-    if missing or not DeltaTable.is_deltatable(address):
-        raise UserError(f"the log has no table {address}")
     try:
+        # Asking delta-rs about a folder that is not there makes the folder.
+        missing = "://" not in address and not Path(address).is_dir()
+        if missing or not DeltaTable.is_deltatable(address):
+            raise UserError(f"the log has no table {address}")
         delta = DeltaTable(address)
         known = {field.name for field in delta.schema().fields}
         for name in names:
             if name not in known:
                 raise UserError(f"the log's table {address} has no column {name}")
-        return delta.to_pyarrow_table(columns=list(names), filters=filters), delta.version()
+        yield delta.to_pyarrow_dataset(), delta.version()
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"cannot read the log's table {address}: {error}") from error
+        raise UserError(f"cannot read the log's table {address}: {' '.join(str(error).split())[:500]}") from error
+
+
+def _labelled(predictions: Any, labels: pa.Table, max_rows: int) -> pa.Table:
+    """The scanned predictions whose id has a label: the newest, at least `max_rows` of them where there are so many.
+
+    A row has as many answers as revisions saw it, so more are kept than are wanted.
+    """
+    most = _ANSWERS * max_rows
+    ids = pc.unique(labels["prediction_id"].combine_chunks())
+    kept = predictions.projected_schema.empty_table()
+    for batch in predictions.to_batches():
+        met = batch.filter(pc.is_in(batch["prediction_id"], value_set=ids))
+        kept = pa.concat_tables([kept, pa.Table.from_batches([met])])
+        if kept.num_rows > 2 * most:
+            kept = kept.sort_by([("time", "descending")]).slice(0, most).combine_chunks()
+    return kept
 
 
 def _dataset(rows: pa.Table, schema: Schema, features: Sequence[str], champion: str) -> tuple[Dataset, int]:

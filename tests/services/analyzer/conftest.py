@@ -210,11 +210,13 @@ class FakeMonitor:
 
     def text(self) -> str:
         lines: list[str] = []
+        described = ""
         for name, value in sorted(self.counters.items()):
             family = name.partition("{")[0].removesuffix("_bucket")
             kind = "histogram" if family.endswith("_seconds") else "counter"
-            if not any(line.startswith(f"# TYPE {family} ") for line in lines[-500:]):
+            if family != described:
                 lines += [f"# HELP {family} A help text", f"# TYPE {family} {kind}"]
+                described = family
             lines.append(f"{name} {float(value)}")
         return "\n".join([*lines, "# HELP python_info p", "# TYPE python_info gauge", 'python_info{v="3"} 1.0', ""])
 

@@ -61,9 +61,9 @@ def one_champion(world: Any, **fields: Any) -> tuple[Any, Model]:
 
 
 def test_no_alarm_comes_without_a_shift(world: Any, driver: Driver) -> None:
-    """Sixty evaluations of undrifted windows: the budget of one alarm a month allows none in practice."""
+    """Forty evaluations of undrifted windows: the budget of one alarm a month allows none in practice."""
     monitor, settings = one_champion(world)
-    for _ in range(60):
+    for _ in range(40):
         monitor.observe(*world.batch(40))
         assert alarmed(driver.tick(settings)) == {}
     assert {(d.kind, d.feature) for d in driver.watch.evidence.drift} == {
@@ -77,13 +77,13 @@ def test_no_alarm_comes_without_a_shift(world: Any, driver: Driver) -> None:
 
 def test_a_shift_alarms_within_one_window_and_names_exactly_the_shifted_features(world: Any, driver: Driver) -> None:
     monitor, settings = one_champion(world)
-    for _ in range(60):
-        monitor.observe(*world.batch(20))
-        driver.tick(settings)
+    for _ in range(20):
+        monitor.observe(*world.batch(60))
+        driver.tick(settings, after=3)
     began = driver.clock.now
-    for _ in range(60):
-        monitor.observe(*world.batch(20, {1: 1.5, 3: -1.5}))
-        evidence = driver.tick(settings)
+    for _ in range(20):
+        monitor.observe(*world.batch(60, {1: 1.5, 3: -1.5}))
+        evidence = driver.tick(settings, after=3)
     since = alarmed(evidence)
     assert set(since) == {("feature", "f 1"), ("feature", "f 3")}
     assert all(began < moment <= began + WINDOW for moment in since.values())
@@ -385,11 +385,11 @@ def test_label_drift_is_of_its_own_kind(world: Any, driver: Driver) -> None:
     assert set(alarmed(driver.tick(settings))) == {("label", "")}
 
 
-def test_labels_since_drift_count_from_half_a_window_before_the_alarm(world: Any, driver: Driver) -> None:
+def test_labels_since_drift_count_from_where_the_score_crossed(world: Any, driver: Driver) -> None:
     monitor, settings = one_champion(world)
     driver.tick(settings)
     now = driver.clock.now
-    world.log("m-1", ["old", "new", "bare"], [now - 0.6 * WINDOW, now - 0.3 * WINDOW, now], [1, 1, 1])
+    world.log("m-1", ["old", "new", "bare"], [now - 0.1 * WINDOW, now + WINDOW / 2, now + WINDOW / 2], [1, 1, 1])
     world.label([("old", "yes"), ("new", "yes")], 1)
     assert driver.tick(settings).labels_since_drift == 0
     monitor.observe(*world.batch(800, {0: 2.0}))

@@ -163,9 +163,10 @@ class World:
                 assert route.fallback != route.mirror[0], "users never see a shadow's answers"
         if state.champion != self.state.champion:
             assert Promote(state.champion or "", self.state.champion) in decision.actions
-        if any(isinstance(action, RollBack) for action in decision.actions):
+        for given_up in (action for action in decision.actions if isinstance(action, RollBack)):
             assert state.route is not None
-            assert state.route.weights == {state.champion: 100}, "a rollback takes all traffic back at once"
+            assert given_up.revision not in state.route.weights, "a rollback takes all traffic back at once"
+            assert state.rollout or state.route.weights == {state.champion: 100}
         assert sum(revision.phase in ("Shadow", "Canary") for revision in state.revisions) <= 1
         assert len(state.revisions) <= 14
         assert len(state.message) < 1000

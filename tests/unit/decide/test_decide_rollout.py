@@ -86,7 +86,10 @@ def test_a_first_model_replaced_before_anything_was_routed_is_retired_at_once(ma
     ("model", "message"),
     [
         (None, ""),
-        (ModelSeen("models:/churn", error="Cannot read package /x: no such folder"), "Cannot read package /x: no such folder"),
+        (
+            ModelSeen("models:/churn", error="Cannot read package /x: no such folder"),
+            "Cannot read package /x: no such folder",
+        ),
         (ModelSeen("models:/other", "c" * 64), ""),
         (ModelSeen("models:/other", error="about another address"), ""),
         (ModelSeen("models:/churn", ""), ""),
@@ -304,10 +307,7 @@ def test_a_challenger_not_ready_within_the_progress_deadline_is_rolled_back(depl
     assert world.state.rollout
     world.tick(1)
     assert world.told()[-1] == ("RolledBack", "ChallengerNotReady")
-    assert (
-        world.events[-1].message
-        == "churn-aaaaaaaa stays: churn-bbbbbbbb was not ready within 100 s: out of memory"
-    )
+    assert world.events[-1].message == "churn-aaaaaaaa stays: churn-bbbbbbbb was not ready within 100 s: out of memory"
     world.ticks(2)
     assert list(world.revisions) == [world.name("a")]
 

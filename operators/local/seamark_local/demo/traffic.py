@@ -58,7 +58,8 @@ class Traffic:
     def stop(self) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(timeout=TIMEOUT + 1)
+            if thread.ident is not None:
+                thread.join(timeout=TIMEOUT + 1)
 
     def since(self, moment: float) -> list[Answer]:
         """Answers to requests sent at or after `moment`."""

@@ -58,23 +58,22 @@ class OnnxModel:
         inputs = {i.name: i.type for i in session.get_inputs()}
         self._feed = _feed(inputs, schema, file)
         outputs = session.get_outputs()
-        self._label, self._score = _find_outputs([(o.name, o.type) for o in outputs], schema, file)
-        self._wanted = [name for name in (self._label, self._score) if name is not None]
+        label, score = _find_outputs([(o.name, o.type) for o in outputs], schema, file)
+        self._labelled, self._scored = label is not None, score is not None
+        self._wanted = [name for name in (label, score) if name is not None]
         # Labels come as integers or texts whatever the classes are: 1, True and "1" are the same class.
         self._index: dict[Any, int] = {}
         for i, known in enumerate(schema.classes):
             self._index |= {known: i, str(known): i}
 
     def predict(self, rows: Rows) -> Output:
-        found = dict(zip(self._wanted, self._session.run(self._wanted, self._feed(rows)), strict=True))
+        found = self._session.run(self._wanted, self._feed(rows))
         if self._schema.task == "regression":
-            return Output(np.asarray(found[self._label], dtype=np.float64).reshape(rows.count))
-        scores = found.get(self._score)
-        probabilities = None if scores is None else self._probabilities(scores)
-        if self._label is None:
-            assert probabilities is not None
+            return Output(np.asarray(found[0], dtype=np.float64).reshape(rows.count))
+        probabilities = self._probabilities(found[-1]) if self._scored else None
+        if not self._labelled and probabilities is not None:
             return Output(np.argmax(probabilities, axis=1).astype(np.float64), probabilities)
-        labels = np.asarray(found[self._label]).reshape(rows.count).tolist()
+        labels = np.asarray(found[0]).reshape(rows.count).tolist()
         return Output(np.array([self._index[label] for label in labels], dtype=np.float64), probabilities)
 
     def _probabilities(self, scores: Any) -> NDArray[np.floating[Any]]:

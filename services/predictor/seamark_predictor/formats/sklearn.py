@@ -6,8 +6,10 @@ import io
 import warnings
 from typing import Any
 
+import joblib
 import numpy as np
 from numpy.typing import NDArray
+from skops import io as skops
 
 from seamark.errors import InvalidPackage
 from seamark.package import Schema
@@ -42,12 +44,14 @@ _PREDICTS_HIGHEST = frozenset(
 
 
 def load(package: Package) -> SklearnModel:
-    read = _read_skops if package.manifest.model.format == "skops" else _read_pickle
     file = package.manifest.model.file
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            estimator = read(package.model, file)
+            if package.manifest.model.format == "skops":
+                estimator = _read_skops(package.model, file)
+            else:
+                estimator = joblib.load(io.BytesIO(package.model))
         except InvalidPackage:
             raise
         except Exception as error:
@@ -59,18 +63,10 @@ def load(package: Package) -> SklearnModel:
 
 
 def _read_skops(content: bytes, file: str) -> Any:
-    from skops import io as skops
-
     untrusted = sorted(set(skops.get_untrusted_types(data=content)) - TRUSTED)
     if untrusted:
         raise InvalidPackage(f"Cannot load {file}: it holds types that are not trusted: {', '.join(untrusted)[:500]}")
     return skops.loads(content, trusted=sorted(TRUSTED))
-
-
-def _read_pickle(content: bytes, file: str) -> Any:
-    import joblib
-
-    return joblib.load(io.BytesIO(content))
 
 
 def _first_line(problem: object) -> str:
@@ -101,8 +97,8 @@ class SklearnModel:
 
     def predict(self, rows: Rows) -> Output:
         x = rows.numbers if self._numeric else self._mixed(rows)
-        probabilities = self._estimator.predict_proba(x) if self._scored else None
-        if self._highest:
+        probabilities = np.asarray(self._estimator.predict_proba(x)) if self._scored else None
+        if self._highest and probabilities is not None:
             return Output(np.argmax(probabilities, axis=1).astype(np.float64), probabilities)
         answer = np.asarray(self._estimator.predict(x))
         if self._classes is None:

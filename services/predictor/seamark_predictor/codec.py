@@ -1,0 +1,33 @@
+"""What a protocol is to the transport: bytes to a request, an answer to bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from seamark_predictor.dataplane import Answer, Dataplane
+from seamark_predictor.rows import Rows
+
+__all__ = ["Codec", "Request"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """id: the client's, or "". outputs: (name, as binary) in the order wanted; empty means all, as `binary` says."""
+
+    rows: Rows
+    id: str = ""
+    outputs: tuple[tuple[str, bool], ...] = ()
+    binary: bool = False
+
+
+class Codec(Protocol):
+    """A protocol; the modules `v1` and `v2` are such. `header_length`: bytes of JSON before binary data, or None."""
+
+    def parse(self, body: bytes, header_length: int | None, plane: Dataplane) -> Request:
+        """Raises `InvalidInput`."""
+
+    def encode(
+        self, request: Request, answer: Answer, plane: Dataplane, prediction_id: str
+    ) -> tuple[bytes, int | None]:
+        """The body, and how many bytes of it are JSON where binary data follow."""

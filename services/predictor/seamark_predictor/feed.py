@@ -1,0 +1,189 @@
+"""Hands predictions to the monitor, off the hot path: a bounded queue, and one thread that owns the socket.
+
+Serving never waits for the monitor: what does not fit the queue is dropped and counted, and the count travels in every
+frame. A frame that could not be sent whole is sent again to the next monitor; the half of it that arrived was no frame.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+import uuid
+from collections import deque
+from dataclasses import dataclass
+
+import msgspec
+
+from seamark.records import Frame, Prediction
+from seamark_predictor import logs
+
+__all__ = ["Feed", "Limits", "NoFeed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """predictions, bytes: what may wait. frame_*: what one frame holds. interval, backoff_*: seconds.
+
+    The monitor reads messages of at most 16 MiB; frame_bytes leaves room for names and texts.
+    """
+
+    predictions: int = 10_000
+    bytes: int = 64 * 1024 * 1024
+    frame_predictions: int = 256
+    frame_bytes: int = 8 * 1024 * 1024
+    message_bytes: int = 16 * 1024 * 1024
+    interval: float = 0.03
+    backoff_first: float = 0.1
+    backoff_last: float = 2.0
+
+
+class NoFeed:
+    """Takes predictions when there is no monitor."""
+
+    def add(self, prediction: Prediction) -> None:
+        """Forgets it."""
+
+    def close(self, seconds: float) -> None:
+        """Nothing to flush."""
+
+
+class Feed:
+    """`add` is called from one thread; it costs microseconds and never blocks or raises."""
+
+    def __init__(self, path: str, sender: str, limits: Limits | None = None) -> None:
+        self._path = path
+        self._sender = f"{sender}/{uuid.uuid4().hex[:8]}"
+        self._limits = limits or Limits()
+        self._queue: deque[Prediction] = deque()
+        # Each of the two byte counts and the two drop counts has one writer, so that none needs a lock.
+        self._added = self._taken = 0
+        self._refused = self._oversized = 0
+        self._wake = threading.Event()
+        self._deadline: float | None = None
+        self._socket: socket.socket | None = None
+        self._frame: bytes | None = None
+        self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
+        self._thread.start()
+
+    @property
+    def dropped(self) -> int:
+        """Predictions dropped so far."""
+        return self._refused + self._oversized
+
+    def add(self, prediction: Prediction) -> None:
+        """Queues the prediction, or drops it when the queue is full."""
+        size = _size(prediction)
+        waiting = len(self._queue)
+        if waiting >= self._limits.predictions or self._added - self._taken + size > self._limits.bytes:
+            self._refused += 1
+            return
+        self._added += size
+        self._queue.append(prediction)
+        if waiting >= self._limits.frame_predictions:
+            self._wake.set()
+
+    def close(self, seconds: float) -> None:
+        """Sends what it can within `seconds`, then stops."""
+        self._deadline = time.monotonic() + seconds
+        self._wake.set()
+        self._thread.join(seconds + 1)
+        left = len(self._queue)
+        if left or self.dropped:
+            logs.event("feed_closed", unsent=left, dropped=self.dropped)
+
+    def _run(self) -> None:
+        backoff = self._limits.backoff_first
+        while not self._is_over():
+            if self._deliver():
+                backoff = self._limits.backoff_first
+                self._pause(self._limits.interval)
+                continue
+            self._pause(backoff)
+            backoff = min(backoff * 2, self._limits.backoff_last)
+        self._disconnect("")
+
+    def _is_over(self) -> bool:
+        if self._deadline is None:
+            return False
+        return time.monotonic() >= self._deadline or (not self._queue and self._frame is None)
+
+    def _pause(self, seconds: float) -> None:
+        if self._deadline is None:
+            self._wake.wait(seconds)
+            self._wake.clear()
+        else:
+            time.sleep(min(seconds, 0.01))
+
+    def _deliver(self) -> bool:
+        """Sends all that waits; False when there is no monitor."""
+        try:
+            if self._socket is None:
+                self._connect()
+            while self._next_frame() and not self._is_over():
+                self._send()
+        except OSError as error:
+            self._disconnect(error.strerror or type(error).__name__)
+            return False
+        return True
+
+    def _connect(self) -> None:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # Only so that a stop is noticed in time: a slow monitor is waited for.
+        connection.settimeout(0.1)
+        try:
+            connection.connect(self._path)
+        except BaseException:
+            connection.close()
+            raise
+        self._socket = connection
+        logs.event("monitor_connected", socket=self._path)
+
+    def _disconnect(self, reason: str) -> None:
+        if self._socket is None:
+            return
+        self._socket.close()
+        self._socket = None
+        if reason:
+            logs.event("monitor_lost", level=30, socket=self._path, reason=reason)
+
+    def _next_frame(self) -> bool:
+        """Whether a frame waits to be sent; makes one of what is queued."""
+        while self._frame is None and self._queue:
+            message = msgspec.msgpack.encode(Frame(self._sender, self.dropped, self._take()))
+            if len(message) > self._limits.message_bytes:
+                self._oversized += 1
+                continue
+            self._frame = len(message).to_bytes(4, "big") + message
+        return self._frame is not None
+
+    def _take(self) -> list[Prediction]:
+        """The oldest predictions, as many as a frame holds; at least one."""
+        taken: list[Prediction] = []
+        size = 0
+        while self._queue and len(taken) < self._limits.frame_predictions:
+            following = _size(self._queue[0])
+            if taken and size + following > self._limits.frame_bytes:
+                break
+            taken.append(self._queue.popleft())
+            size += following
+            self._taken += following
+        return taken
+
+    def _send(self) -> None:
+        assert self._socket is not None
+        assert self._frame is not None
+        rest = memoryview(self._frame)
+        while rest:
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except TimeoutError:
+                if self._deadline is not None and time.monotonic() >= self._deadline:
+                    return
+        self._frame = None
+
+
+def _size(prediction: Prediction) -> int:
+    """At least as many bytes as the prediction takes in a frame; a character takes up to 4."""
+    texts = sum(4 * len(text or "") + 5 for values in prediction.categories for text in values)
+    return len(prediction.numbers) + len(prediction.outputs) + texts + 200

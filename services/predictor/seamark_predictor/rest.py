@@ -1,0 +1,216 @@
+"""The REST shell: routes, statuses, headers, and one record for the monitor about every prediction request.
+
+It runs on an event loop. A small body is answered right there, a large one in a thread, so that health checks and
+other clients never wait behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from typing import Any, Protocol
+
+import orjson
+
+from seamark.errors import InvalidInput
+from seamark.records import Prediction
+from seamark_predictor import logs, v1, v2
+from seamark_predictor.codec import Codec
+from seamark_predictor.dataplane import Dataplane
+from seamark_predictor.intake import Bodies, ClientGone, header_length, prediction_id
+from seamark_predictor.rows import Rows, show
+
+__all__ = ["Rest", "Sink"]
+
+#: Bytes of a body that is answered on the event loop.
+_INLINE = 64 * 1024
+#: Large bodies worked on at the same time; more wait.
+_THREADS = 2
+#: Bodies held at the same time, in multiples of the largest allowed.
+_BUDGET = 8
+
+_JSON = ("content-type", "application/json")
+_BINARY = ("content-type", "application/octet-stream")
+
+Handler = Callable[[Any, Any], Awaitable[None]]
+
+
+class Sink(Protocol):
+    """Where records go: `feed.Feed`, or a list in tests."""
+
+    def add(self, prediction: Prediction) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reply:
+    """What to answer and what to tell the monitor. rows, numbers, categories, outputs: as in `Prediction`."""
+
+    status: int
+    body: bytes
+    header_length: int | None = None
+    rows: int = 0
+    input: Rows | None = None
+    outputs: bytes = b""
+    violations: list[tuple[str, str, int]] = field(default_factory=list)
+    # The body was not read to its end, so the connection cannot carry another request.
+    unread: bool = False
+
+
+class Rest:
+    """The RSGI application for one model."""
+
+    def __init__(self, plane: Dataplane, sink: Sink, body_limit: int) -> None:
+        self.ready = True
+        self._plane = plane
+        self._sink = sink
+        self._bodies = Bodies(body_limit, _BUDGET * body_limit)
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="predict")
+        self._routes = self._make_routes()
+
+    def _make_routes(self) -> dict[str, tuple[str, Handler]]:
+        """path -> (method, handler), every path this server knows."""
+        name, revision = self._plane.name, self._plane.revision
+        metadata = v2.model_metadata(self._plane)
+        server = {"name": "seamark-predictor", "version": version("seamark-predictor")}
+        routes: dict[str, tuple[str, Handler]] = {
+            "/healthz": ("GET", _constant({"live": True})),
+            "/readyz": ("GET", self._readiness({"ready": True})),
+            "/v2": ("GET", _constant({**server, "extensions": ["binary_tensor_data"]})),
+            "/v2/health/live": ("GET", _constant({"live": True})),
+            "/v2/health/ready": ("GET", self._readiness({"ready": True})),
+            "/v1/models": ("GET", _constant({"models": [name]})),
+            f"/v1/models/{name}": ("GET", self._readiness({"name": name, "ready": True})),
+            f"/v1/models/{name}:predict": ("POST", self._prediction(v1, "v1")),
+        }
+        for model in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{revision}"):
+            routes |= {
+                model: ("GET", _constant(metadata)),
+                f"{model}/ready": ("GET", self._readiness({"name": name, "ready": True})),
+                f"{model}/infer": ("POST", self._prediction(v2, "v2")),
+            }
+        return routes
+
+    async def handle(self, scope: Any, proto: Any) -> None:
+        """Answers one request; never raises."""
+        path = scope.path
+        route = self._routes.get(path) or self._routes.get(path.rstrip("/"))
+        if route is None:
+            _send(proto, 404, _error(self._not_found(path)))
+        elif scope.method != route[0]:
+            problem = f"Cannot {scope.method[:20]} {show(path)}: allowed: {route[0]}"
+            _send(proto, 405, _error(problem), ("allow", route[0]))
+        else:
+            await route[1](scope, proto)
+
+    def _not_found(self, path: str) -> str:
+        known = f"this server has model {show(self._plane.name)}, version {show(self._plane.revision)}"
+        if path.startswith(("/v1/models/", "/v2/models/")):
+            return f"Cannot find {show(path)}: {known}"
+        return f"Cannot find {show(path)}: {known}, under /v1/models and /v2/models"
+
+    def _readiness(self, document: dict[str, Any]) -> Handler:
+        ready = orjson.dumps(document)
+
+        async def answer(_: Any, proto: Any) -> None:
+            if self.ready:
+                _send(proto, 200, ready)
+            else:
+                _send(proto, 503, _error("Cannot take requests: the server is stopping"))
+
+        return answer
+
+    def _prediction(self, codec: Codec, protocol: str) -> Handler:
+        async def answer(scope: Any, proto: Any) -> None:
+            arrived, started = time.time(), time.perf_counter()
+            call_id = prediction_id(scope.headers)
+            try:
+                reply = await self._reply(codec, protocol, scope.headers, proto, call_id)
+            except ClientGone:
+                return
+            kind = _JSON if reply.header_length is None else _BINARY
+            headers = [kind, ("x-prediction-id", call_id)]
+            if reply.header_length is not None:
+                headers.append(("inference-header-content-length", str(reply.header_length)))
+            if reply.unread:
+                headers.append(("connection", "close"))
+            proto.response_bytes(reply.status, headers, reply.body)
+            self._sink.add(_record(reply, call_id, protocol, arrived, time.perf_counter() - started))
+
+        return answer
+
+    async def _reply(self, codec: Codec, protocol: str, headers: Any, proto: Any, call_id: str) -> _Reply:
+        try:
+            length = header_length(headers, binary=protocol == "v2")
+            body = await self._bodies.read(headers, proto)
+        except InvalidInput as error:
+            return replace(_refusal(error, None), unread=True)
+        try:
+            if len(body) <= _INLINE:
+                return self._work(codec, body, length, call_id)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._pool, self._work, codec, body, length, call_id)
+        finally:
+            self._bodies.release(len(body))
+
+    def _work(self, codec: Codec, body: bytes, length: int | None, call_id: str) -> _Reply:
+        rows: Rows | None = None
+        try:
+            request = codec.parse(body, length, self._plane)
+            rows = request.rows
+            answer = self._plane.predict(rows)
+            content, json_length = codec.encode(request, answer, self._plane, call_id)
+        except InvalidInput as error:
+            return _refusal(error, rows)
+        except Exception:
+            # The last line of defence: the client learns nothing but the id, the log has all.
+            logs.failure("prediction_failed", prediction_id=call_id, rows=rows.count if rows else 0)
+            content = orjson.dumps({"error": "internal error", "request_id": call_id})
+            return _Reply(500, content, rows=rows.count if rows else 0, input=rows)
+        return _Reply(200, content, json_length, rows.count, rows, answer.logged.tobytes())
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _constant(document: dict[str, Any]) -> Handler:
+    body = orjson.dumps(document)
+
+    async def answer(_: Any, proto: Any) -> None:
+        _send(proto, 200, body)
+
+    return answer
+
+
+def _send(proto: Any, status: int, body: bytes, *headers: tuple[str, str]) -> None:
+    proto.response_bytes(status, [_JSON, *headers], body)
+
+
+def _error(message: str) -> bytes:
+    return orjson.dumps({"error": message})
+
+
+def _refusal(error: InvalidInput, rows: Rows | None) -> _Reply:
+    """Values of refused rows are not told: `violations` say all there is to count."""
+    violations = list(error.violations)
+    count = rows.count if rows else max((count for _, _, count in violations), default=0)
+    return _Reply(error.status, _error(str(error)), rows=count, violations=violations)
+
+
+def _record(reply: _Reply, call_id: str, protocol: str, arrived: float, latency: float) -> Prediction:
+    return Prediction(
+        prediction_id=call_id,
+        time=arrived,
+        latency=latency,
+        status=reply.status,
+        rows=reply.rows,
+        protocol=protocol,
+        numbers=reply.input.numbers.tobytes() if reply.input else b"",
+        categories=reply.input.categories if reply.input else [],
+        outputs=reply.outputs,
+        violations=reply.violations,
+    )

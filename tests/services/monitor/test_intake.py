@@ -1,0 +1,108 @@
+"""The way in: what does not fit the package is counted and touches nothing else; only answers are spooled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from seamark.package import Schema
+from seamark.profile import Profile
+from seamark.records import Frame, Prediction
+from seamark_monitor.counters import Counters
+from seamark_monitor.drops import Drops
+from seamark_monitor.intake import MOST_ROWS, Intake
+from seamark_monitor.spool import Position, Spool
+from seamark_monitor.watched import fit
+
+Make = Callable[..., Prediction]
+
+
+class Parts:
+    def __init__(self, folder: Path, schema: Schema, reference: Profile) -> None:
+        self.drops = Drops()
+        self.counters = Counters(fit(schema, reference))
+        self.spool = Spool(folder, 2**28, Position(), self.drops)
+        self.intake = Intake(schema, self.counters, self.spool, self.drops)
+
+    def records(self) -> list[list[Prediction]]:
+        asyncio.run(self.spool.sync())
+        extent = self.spool.take(10**9, 10**9)
+        decoder = msgspec.msgpack.Decoder(list[Prediction])
+        return [decoder.decode(payload) for payload in extent.payloads] if extent else []
+
+
+@pytest.fixture
+def parts(tmp_path: Path, schema: Schema, reference: Profile) -> Parts:
+    return Parts(tmp_path, schema, reference)
+
+
+def test_answers_are_spooled_as_they_came_and_refusals_are_not(parts: Parts, prediction: Make) -> None:
+    answered = [prediction("a"), prediction("b", rows=3)]
+    parts.intake.take([answered[0], prediction("refused", status=422), answered[1]])
+    assert parts.records() == [answered]
+    assert parts.counters.rows == 4
+
+
+def test_many_predictions_become_records_of_bounded_size(parts: Parts, prediction: Make) -> None:
+    parts.intake.take([prediction(str(i)) for i in range(1_200)])
+    assert [len(record) for record in parts.records()] == [500, 500, 200]
+
+
+def test_large_predictions_share_no_record(parts: Parts, prediction: Make) -> None:
+    parts.intake.take([prediction(str(i), rows=20_000) for i in range(3)])
+    assert [len(record) for record in parts.records()] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"numbers": b"short"},
+        {"numbers": b""},
+        {"categories": []},
+        {"categories": [["red", "red"]]},
+        {"outputs": b"\0" * 8},
+        {"outputs": b""},
+        {"rows": 0},
+        {"rows": -1},
+        {"rows": 2},
+        {"time": 0.0},
+        {"time": float("nan")},
+        {"prediction_id": ""},
+        {"prediction_id": "x" * 129},
+    ],
+    ids=str,
+)
+def test_an_answer_that_does_not_fit_counts_as_a_request_only(
+    parts: Parts, prediction: Make, broken: dict[str, object]
+) -> None:
+    parts.intake.take([replace(prediction("a"), **broken), prediction("b")])
+    assert parts.drops.by_reason["invalid"] == 1
+    assert parts.counters.statuses["200"] == 2
+    assert parts.counters.rows == 1
+    assert [[p.prediction_id for p in record] for record in parts.records()] == [["b"]]
+
+
+def test_a_prediction_of_too_many_rows_is_counted_and_not_spooled(parts: Parts, prediction: Make) -> None:
+    parts.intake.take([prediction("a", rows=MOST_ROWS + 1), prediction("b", rows=1_000)])
+    assert parts.drops.by_reason["too_large"] == 1
+    assert parts.counters.rows == MOST_ROWS + 1_001
+    assert [[p.prediction_id for p in record] for record in parts.records()] == [["b"]]
+
+
+def test_drops_of_all_senders_add_up(parts: Parts) -> None:
+    """Each sender tells its own running total; a lower one is a sender that began again."""
+    for sender, dropped in [("a", 3), ("b", 10), ("a", 5), ("a", 5), ("b", 2)]:
+        parts.intake.take_frame(Frame(sender, dropped, []))
+    assert parts.drops.by_reason["queue_full"] == 5 + 10 + 2
+
+
+def test_the_table_of_senders_is_bounded(parts: Parts) -> None:
+    for number in range(1_000):
+        parts.intake.take_frame(Frame(str(number), 1, []))
+    parts.intake.take_frame(Frame("999", 1, []))
+    assert parts.drops.by_reason["queue_full"] == 1_000

@@ -1,0 +1,111 @@
+"""Mistakes a user can mend: one line on standard error, exit status 2, nothing left running."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from seamark.contract import Rule, to_document
+from seamark.errors import InvalidPackage
+from seamark_monitor.watched import load
+
+
+def change(path: Path, **fields: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def other_features(folder: Path) -> None:
+    change(folder / "seamark.json", features=[{"name": "height", "type": "number"}])
+
+
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no manifest": (lambda folder: (folder / "seamark.json").unlink(), "No such file"),
+    "no profile": (lambda folder: (folder / "profile.json").unlink(), "No such file"),
+    "a manifest that is no JSON": (
+        lambda folder: (folder / "seamark.json").write_text("{"),
+        "Cannot read seamark.json",
+    ),
+    "a profile that was changed": (lambda folder: (folder / "profile.json").write_text("{}"), "its SHA-256 is"),
+    "a profile of other features": (other_features, "for feature 'height', a number, it has none"),
+    "a profile of other outputs": (
+        lambda folder: change(folder / "seamark.json", task="regression", classes=[]),
+        "its outputs are",
+    ),
+    "a contract that is no JSON": (lambda folder: (folder / "contract.json").write_text("["), "contract.json"),
+    "a contract of another schema": (
+        lambda folder: (folder / "contract.json").write_text(json.dumps(to_document([Rule("height", "missing")]))),
+        "no feature 'height'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_package_that_cannot_be_used_says_why(package: Path, case: str) -> None:
+    spoil, reason = BROKEN[case]
+    spoil(package)
+    with pytest.raises(InvalidPackage) as error:
+        load(package)
+    assert reason in str(error.value)
+
+
+def test_a_contract_in_the_package_replaces_the_inferred_one(package: Path) -> None:
+    inferred = load(package).rules
+    rules = (Rule("age", "range", 0.0, 10.0),)
+    (package / "contract.json").write_text(json.dumps(to_document(rules)))
+    assert load(package).rules == rules
+    assert {(rule.feature, rule.rule) for rule in inferred} > {("age", "range"), ("age", "missing")}
+
+
+def run(folder: Path, **changed: str) -> subprocess.CompletedProcess[str]:
+    named = {
+        "package": str(folder / "package"),
+        "deployment": "churn",
+        "revision": "churn-1",
+        "source": "s",
+        "socket": str(folder / "m.sock"),
+        "collector": "http://127.0.0.1:9",
+        "spool": str(folder / "spool"),
+        "port": "0",
+    } | changed
+    arguments = [part for name, value in named.items() for part in (f"--{name.replace('_', '-')}", value)]
+    return subprocess.run(
+        [sys.executable, "-m", "seamark_monitor", *arguments], capture_output=True, text=True, timeout=30
+    )
+
+
+def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in done.stderr.splitlines() if not line.startswith("time=")]
+
+
+def test_a_taken_port_is_one_line_and_status_2(package: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = run(package.parent, port=str(port))
+    assert (done.returncode, errors(done)) == (2, [f"Cannot listen on 127.0.0.1:{port}: Address already in use"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"package": "/nowhere"}, "Cannot read /nowhere/seamark.json: No such file or directory"),
+        ({"spool_limit": "65535"}, "Cannot use --spool-limit: 65535 bytes are less than the smallest, 65536"),
+        ({"source": ""}, "Cannot use --source: it has 0 characters; 1 to 200 are allowed"),
+        ({"collector": "ftp://x"}, "Cannot use --collector: 'ftp://x' does not begin with http:// or https://"),
+        ({"spool": "/dev/null/spool"}, "Cannot use spool /dev/null/spool: Not a directory"),
+        ({"port": "70000"}, "Cannot listen on port 70000: a port is between 0 and 65535"),
+    ],
+    ids=["package", "spool limit", "source", "collector", "spool", "port"],
+)
+def test_a_wrong_setting_is_one_line_and_status_2(package: Path, changed: dict[str, str], message: str) -> None:
+    done = run(package.parent, **changed)
+    assert done.returncode == 2
+    (line,) = errors(done)
+    assert line.startswith(message)

@@ -1,0 +1,328 @@
+"""Packages, dataplanes and processes for the predictor's tests."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import joblib
+import numpy as np
+import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.datasets import load_breast_cancer
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from skops import io as skops
+
+from seamark.package import CATEGORY, NUMBER, Feature, Manifest, ModelFile, Schema
+from seamark.profile import build
+from seamark.records import Prediction
+from seamark_predictor import formats
+from seamark_predictor.dataplane import Dataplane
+from seamark_predictor.package import read
+from seamark_predictor.rest import Rest
+
+CANCER = load_breast_cancer()
+CANCER_NAMES = tuple(str(name) for name in CANCER.feature_names)
+
+
+def write_package(
+    folder: Path,
+    model: bytes,
+    form: str,
+    schema: Schema,
+    numbers: np.ndarray[Any, Any],
+    categories: list[list[str | None]],
+    outputs: np.ndarray[Any, Any],
+) -> Path:
+    """A package folder, as a trainer writes it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    profile = build(schema, numbers, categories, outputs, None).to_json()
+    file = f"model.{form}"
+    manifest = Manifest(
+        name="cancer",
+        version="1",
+        model=ModelFile(file, form, hashlib.sha256(model).hexdigest()),
+        schema=schema,
+        profile_sha256=hashlib.sha256(profile).hexdigest(),
+    )
+    (folder / file).write_bytes(model)
+    (folder / "profile.json").write_bytes(profile)
+    (folder / "seamark.json").write_bytes(manifest.to_json())
+    return folder
+
+
+def cancer_schema(nullable: bool = False) -> Schema:
+    return Schema("binary", tuple(Feature(name, NUMBER, nullable) for name in CANCER_NAMES), (0, 1))
+
+
+def cancer_outputs(model: Any) -> np.ndarray[Any, Any]:
+    return np.column_stack([model.predict(CANCER.data), model.predict_proba(CANCER.data)[:, 1]]).astype(float)
+
+
+def dump(model: Any, form: str) -> bytes:
+    """The bytes of a model file."""
+    if form == "skops":
+        return skops.dumps(model)
+    if form == "joblib":
+        file = io.BytesIO()
+        joblib.dump(model, file)
+        return file.getvalue()
+    from skl2onnx import to_onnx
+
+    options = {id(model): {"zipmap": False}}
+    return to_onnx(model, CANCER.data[:1].astype(np.float32), options=options).SerializeToString()
+
+
+@pytest.fixture(scope="session")
+def logistic() -> Pipeline:
+    return make_pipeline(StandardScaler(), LogisticRegression()).fit(CANCER.data, CANCER.target)
+
+
+@pytest.fixture(scope="session")
+def nullable_forest() -> HistGradientBoostingClassifier:
+    return HistGradientBoostingClassifier(max_iter=10).fit(CANCER.data, CANCER.target)
+
+
+@pytest.fixture(scope="session")
+def cancer_packages(tmp_path_factory: pytest.TempPathFactory, logistic: Pipeline) -> dict[str, Path]:
+    """The same logistic regression in every format."""
+    root = tmp_path_factory.mktemp("cancer")
+    return {
+        form: write_package(
+            root / form, dump(logistic, form), form, cancer_schema(), CANCER.data, [], cancer_outputs(logistic)
+        )
+        for form in ("skops", "onnx", "joblib")
+    }
+
+
+@pytest.fixture(scope="session")
+def nullable_package(tmp_path_factory: pytest.TempPathFactory, nullable_forest: Any) -> Path:
+    folder = tmp_path_factory.mktemp("nullable")
+    return write_package(
+        folder,
+        dump(nullable_forest, "skops"),
+        "skops",
+        cancer_schema(nullable=True),
+        CANCER.data,
+        [],
+        cancer_outputs(nullable_forest),
+    )
+
+
+MIXED = Schema(
+    "multiclass",
+    (Feature("age"), Feature("land", CATEGORY), Feature("size"), Feature("colour", CATEGORY)),
+    ("high", "low", "mid"),
+)
+
+
+@pytest.fixture(scope="session")
+def mixed_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Numbers and texts in turn, three classes that are texts."""
+    random = np.random.default_rng(7)
+    numbers = random.normal([40, 2], [10, 1], (200, 2))
+    lands = random.choice(["br", "de", "日本"], 200).tolist()
+    colours = random.choice(["red", "blue"], 200).tolist()
+    x = np.empty((200, 4), dtype=object)
+    x[:, 0], x[:, 1], x[:, 2], x[:, 3] = numbers[:, 0], lands, numbers[:, 1], colours
+    y = np.where(numbers[:, 0] < 35, "low", np.where(numbers[:, 0] < 45, "mid", "high"))
+    columns = ColumnTransformer([("texts", OneHotEncoder(), [1, 3]), ("numbers", StandardScaler(), [0, 2])])
+    model = make_pipeline(columns, LogisticRegression()).fit(x, y)
+    outputs = np.column_stack([np.searchsorted(["high", "low", "mid"], model.predict(x)), np.ones(200)]).astype(float)
+    folder = tmp_path_factory.mktemp("mixed")
+    return write_package(folder, dump(model, "skops"), "skops", MIXED, numbers, [lands, colours], outputs)
+
+
+@pytest.fixture(scope="session")
+def regression_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    x = CANCER.data[:, :2]
+    model = LinearRegression().fit(x, CANCER.data[:, 2])
+    schema = Schema("regression", (Feature("a"), Feature("b")))
+    outputs = model.predict(x).reshape(-1, 1)
+    return write_package(tmp_path_factory.mktemp("regression"), dump(model, "skops"), "skops", schema, x, [], outputs)
+
+
+def open_plane(folder: Path, *, reject: bool = False, trust_pickle: bool = False) -> Dataplane:
+    content = read(folder)
+    model = formats.load(content, trust_pickle=trust_pickle)
+    plane = Dataplane(content, model, name="cancer", revision="cancer-1", reject=reject)
+    plane.warm_up()
+    return plane
+
+
+@pytest.fixture(scope="session")
+def cancer_plane(cancer_packages: dict[str, Path]) -> Dataplane:
+    return open_plane(cancer_packages["skops"])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 15.0) -> Any:
+    """The first true value of `condition`, asked again and again."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"{condition} was not true within {seconds} s"
+        time.sleep(0.01)
+
+
+@dataclass
+class Predictor:
+    """A predictor as a real process."""
+
+    package: Path
+    arguments: tuple[str, ...] = ()
+    port: int = field(default_factory=free_port)
+    log: str = ""
+
+    def __post_init__(self) -> None:
+        command = [sys.executable, "-m", "seamark_predictor", "--name", "cancer", "--package", str(self.package)]
+        self.process = subprocess.Popen(
+            [*command, "--port", str(self.port), *self.arguments],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        )
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20)
+
+    def wait_ready(self) -> Predictor:
+        def ready() -> bool:
+            assert self.process.poll() is None, self.process.communicate()[1]
+            try:
+                return self.client.get("/readyz").status_code == 200
+            except httpx.TransportError:
+                return False
+
+        wait_for(ready, 30)
+        return self
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Sends the signal and returns the exit status; what it logged is in `log`."""
+        self.process.send_signal(number)
+        return self.finish()
+
+    def finish(self) -> int:
+        self.log = self.process.communicate(timeout=20)[1]
+        self.client.close()
+        return self.process.returncode
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Predictor]]:
+    """Starts predictors that end with the test."""
+    started: list[Predictor] = []
+
+    def begin(package: Path, *arguments: str, port: int | None = None) -> Predictor:
+        started.append(Predictor(package, arguments, port or free_port()))
+        return started[-1]
+
+    yield begin
+    for predictor in started:
+        if predictor.process.poll() is None:
+            predictor.process.kill()
+            predictor.finish()
+
+
+class Answer:
+    """What the application sent back, in process."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.body = b""
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class _Proto:
+    """A request body in parts on one side, the answer on the other: granian's RSGI protocol as we use it."""
+
+    def __init__(self, parts: list[bytes], answer: Answer) -> None:
+        self._parts = parts
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self._parts:
+            yield part
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self._answer.status, self._answer.headers, self._answer.body = status, dict(headers), body
+
+
+class Records(list[Prediction]):
+    """A sink that keeps what the monitor would get."""
+
+    def add(self, prediction: Prediction) -> None:
+        self.append(prediction)
+
+
+class App:
+    """The REST shell in process, with the records it made."""
+
+    def __init__(self, plane: Dataplane, body_limit: int = 1 << 20) -> None:
+        self.records = Records()
+        self.rest = Rest(plane, self.records, body_limit)
+
+    def ask(
+        self, path: str, body: object = None, headers: dict[str, str] | None = None, method: str | None = None
+    ) -> Answer:
+        """POST when there is a body (bytes, a list of parts, or anything JSON), else GET."""
+        parts = [] if body is None else body if isinstance(body, list) else [body]
+        sent = [part if isinstance(part, bytes) else json.dumps(part).encode() for part in parts]
+        answer = Answer()
+        scope = SimpleNamespace(
+            path=path,
+            method=method or ("GET" if body is None else "POST"),
+            headers={k.lower(): v for k, v in (headers or {}).items()},
+        )
+        asyncio.run(self.rest.handle(scope, _Proto(sent, answer)))
+        return answer
+
+    def v2(self, body: object, headers: dict[str, str] | None = None) -> Answer:
+        return self.ask("/v2/models/cancer/infer", body, headers)
+
+    def v1(self, body: object, headers: dict[str, str] | None = None) -> Answer:
+        return self.ask("/v1/models/cancer:predict", body, headers)
+
+
+@pytest.fixture(scope="session")
+def kit() -> SimpleNamespace:
+    """Helpers; test modules cannot import this file."""
+    return SimpleNamespace(
+        App=App,
+        CANCER=CANCER,
+        NAMES=CANCER_NAMES,
+        MIXED=MIXED,
+        Predictor=Predictor,
+        cancer_outputs=cancer_outputs,
+        cancer_schema=cancer_schema,
+        dump=dump,
+        free_port=free_port,
+        open_plane=open_plane,
+        wait_for=wait_for,
+        write_package=write_package,
+    )

@@ -1,0 +1,238 @@
+"""The predictor as a real process: start-up mistakes, serving, signals, and a monitor that comes and goes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from seamark.records import Frame, Prediction
+
+
+@pytest.fixture(scope="module")
+def predictor(cancer_packages: dict[str, Path], kit: Any) -> Iterator[Any]:
+    """One process for every test that does not end it."""
+    running = kit.Predictor(cancer_packages["onnx"], ("--body-limit", "200000"))
+    try:
+        yield running.wait_ready()
+    finally:
+        assert running.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def body(kit: Any) -> dict[str, Any]:
+    data = kit.CANCER.data[:2]
+    return {"inputs": [{"name": "x", "shape": [2, 30], "datatype": "FP64", "data": data.ravel().tolist()}]}
+
+
+def test_both_protocols_answer(predictor: Any, body: dict[str, Any], kit: Any) -> None:
+    v2 = predictor.client.post("/v2/models/cancer/infer", json=body, headers={"x-request-id": "one"})
+    v1 = predictor.client.post("/v1/models/cancer:predict", json={"instances": kit.CANCER.data[:2].tolist()})
+    assert (v2.status_code, v2.headers["x-prediction-id"], v2.json()["id"]) == (200, "one", "one")
+    assert v1.json()["predictions"] == v2.json()["outputs"][0]["data"]
+
+
+def test_the_version_is_the_name_and_the_digest(predictor: Any, cancer_packages: dict[str, Path]) -> None:
+    digest = hashlib.sha256((cancer_packages["onnx"] / "seamark.json").read_bytes()).hexdigest()
+    assert predictor.client.get("/v2/models/cancer").json()["versions"] == [f"cancer-{digest[:8]}"]
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_body_over_the_limit_is_refused(predictor: Any, chunked: bool) -> None:
+    content: Any = (b" " * 1000 for _ in range(300)) if chunked else b" " * 300_000
+    answer = predictor.client.post("/v2/models/cancer/infer", content=content)
+    assert answer.status_code == 413
+    assert predictor.client.get("/readyz").status_code == 200
+
+
+def test_odd_header_bytes_do_no_harm(predictor: Any, body: dict[str, Any]) -> None:
+    headers = [(b"x-request-id", b"\xff\xfe"), (b"content-type", b"application/json\xff")]
+    content = json.dumps(body).encode()
+    answer = predictor.client.post("/v2/models/cancer/infer", content=content, headers=headers)
+    assert (answer.status_code, len(answer.headers["x-prediction-id"])) == (200, 32)
+
+
+def test_idle_and_unfinished_connections_hold_nobody_up(predictor: Any, body: dict[str, Any]) -> None:
+    idle = [socket.create_connection(("127.0.0.1", predictor.port)) for _ in range(200)]
+    for each in idle[:100]:
+        each.sendall(b"POST /v2/models/cancer/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
+    try:
+        assert httpx.post(f"http://127.0.0.1:{predictor.port}/v2/models/cancer/infer", json=body).status_code == 200
+    finally:
+        for each in idle:
+            each.close()
+
+
+def test_many_clients_at_once_get_their_own_answers(predictor: Any, body: dict[str, Any]) -> None:
+    def ask(i: int) -> bool:
+        answer = predictor.client.post("/v2/models/cancer/infer", json=body, headers={"x-request-id": f"c{i}"})
+        return answer.status_code == 200 and answer.json()["id"] == f"c{i}"
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(ask, range(200)))
+
+
+def test_a_taken_port_is_said_in_one_line(predictor: Any, cancer_packages: dict[str, Path], start: Any) -> None:
+    second = start(cancer_packages["onnx"], port=predictor.port)
+    assert second.finish() == 2
+    assert second.log == f"Cannot listen on 127.0.0.1:{predictor.port}: Address already in use\n"
+    assert predictor.client.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("package", "said"),
+    [
+        ("nothing", "Cannot read package"),
+        ("joblib", "Cannot load model.joblib: joblib files are pickles"),
+    ],
+)
+def test_a_package_that_cannot_be_served_is_said_in_one_line(
+    cancer_packages: dict[str, Path], start: Any, package: str, said: str
+) -> None:
+    refused = start(cancer_packages.get(package, Path("nothing")))
+    assert refused.finish() == 2
+    assert refused.log.startswith(said)
+    assert refused.log.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--port", "0"), "Cannot listen on 127.0.0.1:0: the port is not between 1 and 65535"),
+        (("--port", "70000"), "Cannot listen on 127.0.0.1:70000: the port is not between 1 and 65535"),
+        (("--host", "256.0.0.1"), "Cannot listen on 256.0.0.1:"),
+        (("--body-limit", "0"), "Cannot use --body-limit: 0 bytes are less than 1"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_an_argument_that_cannot_be_used_is_said_in_one_line(
+    cancer_packages: dict[str, Path], start: Any, arguments: tuple[str, ...], said: str
+) -> None:
+    refused = start(cancer_packages["onnx"], *arguments)
+    assert refused.finish() == 2
+    assert refused.log.startswith(said)
+    assert refused.log.count("\n") == 1
+
+
+def test_help_is_quick_and_a_mistake_is_status_2() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "seamark_predictor"]
+    shown = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
+    assert "--trust-pickle" in shown.stdout
+    assert "numpy" not in shown.stderr
+    assert subprocess.run([*command, "--nope"], capture_output=True).returncode == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_finishes_requests_in_flight_then_leaves_with_0(
+    cancer_packages: dict[str, Path], start: Any, number: int, kit: Any
+) -> None:
+    running = start(cancer_packages["onnx"]).wait_ready()
+    content = b'{"instances": [[%s]]}' % b",".join([b"1"] * 30)
+    with socket.create_connection(("127.0.0.1", running.port)) as slow:
+        head = f"POST /v1/models/cancer:predict HTTP/1.1\r\nHost: a\r\nContent-Length: {len(content)}\r\n\r\n"
+        slow.sendall(head.encode() + content[:10])
+        running.client.get("/healthz")  # the server has seen the half request before this one
+        running.process.send_signal(number)
+        kit.wait_for(lambda: _refuses(running.port))
+        slow.sendall(content[10:])
+        assert slow.recv(100).startswith(b"HTTP/1.1 200")
+    assert running.finish() == 0
+    assert "event=stopped" in running.log
+    assert "panic" not in running.log
+
+
+def _refuses(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return True
+    return False
+
+
+def test_a_request_that_never_ends_does_not_hold_the_stop_for_ever(
+    cancer_packages: dict[str, Path], start: Any
+) -> None:
+    running = start(cancer_packages["onnx"]).wait_ready()
+    with socket.create_connection(("127.0.0.1", running.port)) as stuck:
+        stuck.sendall(b"POST /v1/models/cancer:predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
+        running.client.get("/healthz")
+        started = time.monotonic()
+        assert running.stop() == 0
+        assert time.monotonic() - started < 10
+
+
+class Listener:
+    """A monitor's socket and what came over it."""
+
+    def __init__(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        self.frames: list[Frame] = []
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(str(path))
+        self._server.listen()
+        self._connection: socket.socket | None = None
+        threading.Thread(target=self._read, daemon=True).start()
+
+    @property
+    def predictions(self) -> list[Prediction]:
+        return [each for frame in list(self.frames) for each in frame.predictions]
+
+    def _read(self) -> None:
+        try:
+            self._connection, _ = self._server.accept()
+            with self._connection.makefile("rb") as stream:
+                while length := stream.read(4):
+                    content = stream.read(struct.unpack(">I", length)[0])
+                    self.frames.append(msgspec.msgpack.decode(content, type=Frame))
+        except OSError:
+            return
+
+    def close(self) -> None:
+        for each in (self._server, self._connection):
+            if each is not None:
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+                each.close()
+
+
+def test_serving_goes_on_while_the_monitor_is_absent_killed_and_restarted(
+    cancer_packages: dict[str, Path], start: Any, kit: Any, body: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "m"
+    running = start(cancer_packages["onnx"], "--monitor", str(path), "--revision", "r9").wait_ready()
+
+    def ask(name: str, content: Any = body) -> int:
+        headers = {"x-request-id": name}
+        return int(running.client.post("/v2/models/cancer/infer", json=content, headers=headers).status_code)
+
+    assert [ask("absent"), ask("bad", {})] == [200, 400]
+    first = Listener(path)
+    kit.wait_for(lambda: len(first.predictions) == 2)
+    assert [(each.prediction_id, each.status, each.rows) for each in first.predictions] == [
+        ("absent", 200, 2),
+        ("bad", 400, 0),
+    ]
+    assert first.frames[0].sender.startswith("r9/")
+    first.close()
+    assert ask("killed") == 200
+    second = Listener(path)
+    kit.wait_for(lambda: [each.prediction_id for each in second.predictions] == ["killed"])
+    assert ask("last") == 200
+    assert running.stop() == 0
+    kit.wait_for(lambda: [each.prediction_id for each in second.predictions] == ["killed", "last"])
+    second.close()

@@ -1,0 +1,45 @@
+"""The metric catalogue keeps to Prometheus's rules, so that exporters and rules can rely on it."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import pytest
+
+from seamark.metrics import CATALOGUE, COMMON, LATENCY_BOUNDS, Metric
+
+METRICS = list(CATALOGUE.values())
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_names_and_labels_are_valid(metric: Metric) -> None:
+    assert CATALOGUE[metric.name] is metric
+    assert re.fullmatch(r"seamark_[a-z][a-z0-9_]*[a-z0-9]", metric.name)
+    assert "__" not in metric.name
+    for label in (*COMMON, *metric.labels):
+        assert re.fullmatch(r"[a-z][a-z0-9_]*", label)
+        assert label not in ("le", "quantile", "job", "instance")
+    assert len({*COMMON, *metric.labels}) == len(COMMON) + len(metric.labels)
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_kinds_have_their_endings(metric: Metric) -> None:
+    assert metric.kind in ("counter", "gauge", "histogram")
+    assert metric.name.endswith("_total") == (metric.kind == "counter")
+    assert not metric.name.endswith(("_sum", "_count", "_bucket"))
+    if metric.kind == "histogram":
+        assert metric.name.endswith("_seconds")
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_help_is_one_line_and_the_source_a_service(metric: Metric) -> None:
+    assert re.fullmatch(r"[A-Z0-9].*[^.\s]", metric.help)
+    assert metric.source in ("monitor", "analyzer")
+
+
+def test_latency_bounds_grow_by_a_quarter_from_a_tenth_of_a_millisecond_to_ten_seconds() -> None:
+    assert LATENCY_BOUNDS[0] == 0.0001
+    assert LATENCY_BOUNDS[-2] < 10 <= LATENCY_BOUNDS[-1]
+    for low, high in itertools.pairwise(LATENCY_BOUNDS):
+        assert 1.24 < high / low < 1.26
