@@ -12,6 +12,8 @@ LONGEST = 10.0
 #: The same after a mistake that only the user can mend: trying again soon will not help.
 SHORTEST_FOR_USER_ERROR = 2.0
 LONGEST_FOR_USER_ERROR = 30.0
+#: The longest after SIGKILL: somebody or the kernel ended it, so its configuration is not at fault.
+LONGEST_IF_KILLED = 1.0
 #: Seconds alive after which a process has proven itself and the count starts again.
 PROVEN = 30.0
 
@@ -22,12 +24,14 @@ class Backoff:
 
     failures: int = 0
 
-    def delay(self, lived: float, user_error: bool = False) -> float:
+    def delay(self, lived: float, user_error: bool = False, killed: bool = False) -> float:
         """Seconds to wait now that the process has ended after `lived` seconds."""
         self.failures = 1 if lived >= PROVEN else self.failures + 1
         if self.failures == 1:
             return 0.0
         shortest, longest = SHORTEST, LONGEST
+        if killed:
+            longest = LONGEST_IF_KILLED
         if user_error:
             shortest, longest = SHORTEST_FOR_USER_ERROR, LONGEST_FOR_USER_ERROR
         # Bounded before raising to a power: the count may grow for weeks.

@@ -66,6 +66,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable outpu
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of a ModelDeployment.")]
 SomeName = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this ModelDeployment.")]
 HOME = Path(".seamark")
+WATCH_INTERVAL = 1.0
 
 
 # --- running
@@ -265,10 +266,10 @@ def logs(
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in found.logs.glob("*.log")))
         raise NotFound(f"Cannot show the log of {process}: no such process; known: {known or 'none'}")
-    for line in log_files.tail(path, lines):
-        typer.echo(line)
+    end = log_files.size(path)
+    _print_lines(log_files.tail(path, lines))
     if follow:
-        log_files.follow(path, typer.echo)
+        log_files.follow(path, end, typer.echo)
 
 
 @app.command()
@@ -382,9 +383,13 @@ def _watch(console: Console, home: Home, store: Store, name: str | None) -> None
 
     from rich.live import Live
 
-    with Live(_screen(home, store, name), console=console, auto_refresh=False, screen=console.is_terminal) as live:
+    if not console.is_terminal:
         while True:
-            time.sleep(1.0)
+            console.print(_screen(home, store, name))
+            time.sleep(WATCH_INTERVAL)
+    with Live(_screen(home, store, name), console=console, auto_refresh=False, screen=True) as live:
+        while True:
+            time.sleep(WATCH_INTERVAL)
             live.update(_screen(home, store, name), refresh=True)
 
 

@@ -1,7 +1,7 @@
 """Named points at which a test can kill the operator, so that "killed at every step" can be enumerated.
 
-`SEAMARK_FAULT=route:after:kill` in the environment, or the same text in the file HOME/fault, kills the process with
-SIGKILL when it reaches that point. The file is removed first, so it works once; the variable works every time.
+`SEAMARK_FAULT=route:after:kill` in the environment, or a line with that text in the file HOME/fault, kills the process
+with SIGKILL when it reaches that point. A line is removed first, so it works once; the variable works every time.
 """
 
 from __future__ import annotations
@@ -43,9 +43,11 @@ def point(name: str, home: Path) -> None:
 
 def _asked(path: Path, wanted: str) -> bool:
     try:
-        if path.read_text().strip() != wanted:
-            return False
-        path.unlink()
+        lines = path.read_text().split()
     except OSError:
         return False
+    if wanted not in lines:
+        return False
+    lines.remove(wanted)
+    path.write_text("\n".join(lines))
     return True

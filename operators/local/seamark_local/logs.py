@@ -72,9 +72,9 @@ def last_line(path: Path, start: int = 0) -> str:
     return said[-1][:LONGEST_LINE] if said else ""
 
 
-def follow(path: Path, show: Callable[[str], object]) -> NoReturn:
-    """Show each line that is written from now on; goes on after the log was emptied. Ends only by interruption."""
-    at, rest = size(path), b""
+def follow(path: Path, at: int, show: Callable[[str], object]) -> NoReturn:
+    """Show each line written after byte `at`; goes on after the log was emptied. Ends only by interruption."""
+    rest = b""
     while True:
         length = size(path)
         at = at if length >= at else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import stat
 import time
 from collections.abc import Callable, Container, Mapping
@@ -110,7 +111,8 @@ class Runner:
             ended = await self._attempt(self._until_hung)
             if not ended.was_ready:
                 self._port = self.process.port
-            delay = backoff.delay(ended.lived, user_error=ended.exit_status == USER_ERROR)
+            killed = ended.exit_status == -signal.SIGKILL and not ended.forced
+            delay = backoff.delay(ended.lived, user_error=ended.exit_status == USER_ERROR, killed=killed)
             await self._pause(ended, delay)
 
     async def _pause(self, ended: _Ended, delay: float) -> None:

@@ -37,6 +37,7 @@ class Counters:
     def __init__(self, watched: Watched) -> None:
         self._watched = watched
         self._checker = Checker(watched.rules, watched.schema)
+        self._checked = {(rule.feature, rule.rule) for rule in watched.rules}
         self.rows = 0
         self.statuses: dict[str, int] = dict.fromkeys((*STATUSES, *_CLASSES), 0)
         self.latency = np.zeros(len(LATENCY_BOUNDS) + 1, dtype=np.int64)
@@ -102,25 +103,34 @@ class Counters:
 
     def _add_contract(self, predictions: Sequence[Prediction]) -> None:
         carrying = [prediction for prediction in predictions if carries_inputs(prediction)]
-        broken = self._check(carrying)
-        position = 0
+        marked = iter(self._check(carrying))
         for prediction in predictions:
-            marked = 0
-            if carries_inputs(prediction):
-                marked = int(broken[position : position + prediction.rows].sum())
-                position += prediction.rows
-            self._add_kept(prediction, marked)
-            for feature, rule, count in prediction.violations:
-                self.violations[self._known(feature, rule)] += max(0, count)
+            self._add_kept(prediction, next(marked) if carries_inputs(prediction) else 0)
+            if prediction.violations:
+                self._add_parsed(prediction)
 
-    def _check(self, predictions: Sequence[Prediction]) -> NDArray[np.bool_]:
-        """Counts the broken rules; which rows break the contract."""
+    def _add_parsed(self, prediction: Prediction) -> None:
+        """What was found before the record came here. Values that came along were judged here, so not once more."""
+        carries = carries_inputs(prediction)
+        for feature, rule, count in prediction.violations:
+            if carries and (feature, rule) in self._checked:
+                continue
+            self.violations[self._known(feature, rule)] += max(0, count)
+            if rule == "nonfinite" and not carries:
+                self.nonfinite["input"] += max(0, count)
+
+    def _check(self, predictions: Sequence[Prediction]) -> list[int]:
+        """Counts the broken rules; how many rows of each prediction break the contract."""
+        if not predictions:
+            return []
         numbers, categories = self._block(predictions)
         self.nonfinite["input"] += int(np.count_nonzero(~np.isfinite(numbers)))
         found = self._checker.check(numbers, categories)
         for pair, count in found.by_rule.items():
             self.violations[pair] += count
-        return found.rows
+        starts = np.cumsum([0, *(prediction.rows for prediction in predictions[:-1])])
+        broken: list[int] = np.add.reduceat(found.rows, starts, dtype=np.int64).tolist()
+        return broken
 
     def _add_kept(self, prediction: Prediction, marked: int) -> None:
         """`marked` rows broke a rule on values; which rows the parser complained about it does not say."""

@@ -20,7 +20,7 @@ from seamark_predictor.dataplane import Dataplane
 from seamark_predictor.feed import Feed, NoFeed
 from seamark_predictor.rest import Rest
 
-__all__ = ["Settings", "load", "serve"]
+__all__ = ["Settings", "leave", "load", "serve"]
 
 #: Connections at the same time, idle ones included; more wait in the kernel's queue.
 _CONNECTIONS = 1024
@@ -103,13 +103,15 @@ async def _listen(rest: Rest, settings: Settings, revision: str) -> None:
 
 
 def _port_is_free(host: str, port: int) -> None:
-    """Refuses port 0 too: nobody would learn which port it became. Raises `Conflict`. The server itself listens with SO_REUSEPORT and would share a taken port without a word."""
+    """Raises `Conflict`, for port 0 too: nobody would learn which port it became.
+
+    The server itself listens with SO_REUSEPORT and would share a taken port without a word.
+    """
     if not 1 <= port <= 65535:
         raise Conflict(f"Cannot listen on {host}:{port}: the port is not between 1 and 65535")
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-            0
-        ]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, _, _, address = found[0]
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)

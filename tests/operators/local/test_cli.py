@@ -17,33 +17,39 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner, Result
 
 from seamark import profile
 from seamark.actions import Notify
 from seamark.package import Feature, Manifest, ModelFile, Schema
 from seamark.seen import Command
 from seamark.state import State
+from seamark_local.cli import app
 from seamark_local.home import make_home
 from seamark_local.lock import holder
 from seamark_local.store import Process, Status, Store
 
 T = TypeVar("T")
 
-#: The real command with stand-ins for the services: one server as the gateway, one that only runs.
-STAND_IN = """
+#: The real command with stand-ins for the services: a server as the gateway, and a process that only runs.
+GATEWAY = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+STAND_IN = f"""
 import sys
 from seamark_local import up
 from seamark_local.cli import app
 from seamark_local.store import Process
-def processes(home, admin):
-    serve = "import sys, http.server as h; h.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), h.SimpleHTTPRequestHandler).serve_forever()"
-    answer = serve.replace("h.SimpleHTTPRequestHandler", "H").replace("; h.Thr", "\\nclass H(h.BaseHTTPRequestHandler):\\n    do_GET = lambda s: (s.send_response(200), s.end_headers())\\nh.Thr")
-    port = str(up.Options.__dict__ and int(sys.argv[sys.argv.index("--port") + 1]))
-    return (
-        Process("gateway", (sys.executable, "-c", answer, port), port=int(port), ready="/ready"),
-        Process("operator", (sys.executable, "-c", "import time; time.sleep(300)")),
-    )
-up.fixed_processes = processes
+port = sys.argv[sys.argv.index("--port") + 1]
+up.fixed_processes = lambda home, admin: (
+    Process("gateway", (sys.executable, "-c", {GATEWAY!r}, port), port=int(port), ready="/ready"),
+    Process("operator", (sys.executable, "-c", "import time; time.sleep(300)")),
+)
 app()
 """
 
@@ -103,17 +109,9 @@ class Desk:
         self._running: list[subprocess.Popen[str]] = []
         self._environment = {**os.environ, "COLUMNS": "100"}
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "seamark_local.cli", *arguments]
-        return subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+    def run(self, *arguments: str) -> Result:
+        """In this process, which has it all imported; the current folder is the desk's."""
+        return CliRunner(env=self._environment).invoke(app, arguments)
 
     def up(self, *arguments: str) -> subprocess.Popen[str]:
         """`seamark up` with stand-ins; returns once it holds the home."""
@@ -128,6 +126,20 @@ class Desk:
 
     def said(self) -> str:
         return (self.folder / "up.out").read_text()
+
+    def watch(self, *arguments: str) -> subprocess.Popen[str]:
+        """A command that goes on until Ctrl-C, which it must feel although a test may run in the background."""
+        following = subprocess.Popen(
+            [sys.executable, "-m", "seamark_local.cli", *arguments],
+            cwd=self.folder,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        self._running.append(following)
+        return following
 
     def store(self) -> Store:
         return Store(make_home(self.home).database)
@@ -149,19 +161,20 @@ class Desk:
         for started in self._running:
             if started.poll() is None:
                 started.terminate()
-                started.wait(timeout=20)
+            started.communicate(timeout=20)
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    monkeypatch.chdir(tmp_path)
     made = Desk(tmp_path)
     yield made
     made.close()
 
 
-def refused(done: subprocess.CompletedProcess[str]) -> str:
+def refused(done: Result) -> str:
     """The one line that a command which refused said."""
-    assert done.returncode == 2, done.stderr
+    assert done.exit_code == 2, done.stderr
     assert done.stdout == ""
     [line] = done.stderr.splitlines()
     return line
@@ -185,9 +198,7 @@ def test_help_imports_nothing_slow_and_opens_with_examples() -> None:
 
 
 def test_every_command_has_help_of_one_short_line() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "seamark_local.cli", "--help"], capture_output=True, text=True, check=False
-    )
+    done = CliRunner().invoke(app, ["--help"])
     commands = done.stdout.split("Commands:\n")[1].splitlines()
     assert len(commands) >= 14
     assert [line for line in commands if not line.endswith(".") or line.endswith("...")] == []
@@ -273,12 +284,13 @@ def test_apply_says_what_became_of_each_manifest(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("uri", ["model", "./model", "file:model", "file:./model"])
-def test_a_relative_model_path_is_relative_to_its_manifest(desk: Desk, uri: str) -> None:
-    sub = desk.folder / "sub"
-    sub.mkdir()
+def test_a_relative_model_path_is_relative_to_its_manifest(
+    desk: Desk, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (desk.folder / "sub").mkdir()
+    monkeypatch.chdir(desk.folder / "sub")
     (desk.folder / "churn.yaml").write_text(manifest(uri=uri))
-    command = [sys.executable, "-m", "seamark_local.cli", "apply", "-f", "../churn.yaml", "--home", "../.seamark"]
-    subprocess.run(command, cwd=sub, check=True, capture_output=True)
+    desk.run("apply", "-f", "../churn.yaml", "--home", "../.seamark")
     [stored] = desk.store().manifests()
     assert stored.document["spec"]["model"]["uri"] == str(desk.folder / "model")
 
@@ -375,7 +387,7 @@ def test_down_stops_a_running_home(desk: Desk) -> None:
     started = desk.up("-f", "churn.yaml")
     pids = desk.pids()
     done = desk.run("down")
-    assert (done.returncode, done.stdout) == (0, f"Stopped Seamark in .seamark (pid {started.pid})\n")
+    assert (done.exit_code, done.stdout) == (0, f"Stopped Seamark in .seamark (pid {started.pid})\n")
     assert [pid for pid in pids if is_running(pid)] == []
     assert started.wait(timeout=5) == 0
 
@@ -387,7 +399,7 @@ def test_down_stops_a_running_home(desk: Desk) -> None:
 def test_a_persons_decision_is_stored_with_who_and_why(desk: Desk, verb: Any) -> None:
     desk.run("apply", "-f", "churn.yaml")
     done = desk.run(verb, "churn", "--reason", "looks good")
-    assert done.returncode == 0
+    assert done.exit_code == 0
     assert done.stdout.startswith("churn: ")
     assert "once seamark up runs again" in done.stdout
     [command] = desk.store().commands("churn", 0)
@@ -494,14 +506,23 @@ def test_a_deployment_nobody_looked_at_yet_is_shown_as_waiting(desk: Desk) -> No
     assert "not looked at yet" in desk.run("status").stdout
 
 
-def test_watch_shows_changes_until_it_is_interrupted(watched: Desk) -> None:
-    command = [sys.executable, "-m", "seamark_local.cli", "status", "--watch"]
-    watching = subprocess.Popen(command, cwd=watched.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert watching.stdout
-    until(lambda: "champion" in (watching.stdout.readline() if watching.stdout else ""))
-    watching.send_signal(signal.SIGINT)
-    _, error = watching.communicate(timeout=10)
-    assert "Traceback" not in error
+def line_of(following: subprocess.Popen[str]) -> str:
+    assert following.stdout
+    return following.stdout.readline()
+
+
+def interrupted(following: subprocess.Popen[str]) -> None:
+    """Ctrl-C ends it quietly."""
+    following.send_signal(signal.SIGINT)
+    _, error = following.communicate(timeout=10)
+    assert error.strip() in ("", "Aborted!")
+    assert following.returncode == 130
+
+
+def test_watch_shows_the_status_until_it_is_interrupted(watched: Desk) -> None:
+    watching = watched.watch("status", "--watch")
+    until(lambda: "champion" in line_of(watching))
+    interrupted(watching)
 
 
 def test_events_are_lines_or_json_lines(watched: Desk) -> None:
@@ -513,13 +534,11 @@ def test_events_are_lines_or_json_lines(watched: Desk) -> None:
 
 
 def test_followed_events_come_as_they_happen(watched: Desk) -> None:
-    command = [sys.executable, "-m", "seamark_local.cli", "events", "--follow"]
-    with subprocess.Popen(command, cwd=watched.folder, stdout=subprocess.PIPE, text=True) as following:
-        assert following.stdout
-        assert "all gates hold" in following.stdout.readline()
-        watched.store().commit("churn", 1.0, State(), [Notify("Alarm", "churn-1a2b3c4d", "Drift", "age drifts")])
-        assert "age drifts" in following.stdout.readline()
-        following.send_signal(signal.SIGINT)
+    following = watched.watch("events", "--follow")
+    assert "all gates hold" in line_of(following)
+    watched.store().commit("churn", 1.0, State(), [Notify("Alarm", "churn-1a2b3c4d", "Drift", "age drifts")])
+    assert "age drifts" in line_of(following)
+    interrupted(following)
 
 
 def test_logs_lists_processes_and_shows_the_end_of_one(watched: Desk) -> None:
@@ -533,15 +552,11 @@ def test_logs_lists_processes_and_shows_the_end_of_one(watched: Desk) -> None:
 
 def test_followed_logs_go_on_after_the_log_was_emptied(watched: Desk) -> None:
     log = watched.home / "log" / "gateway.log"
-    command = [sys.executable, "-m", "seamark_local.cli", "logs", "gateway", "-n", "1", "-f"]
-    with subprocess.Popen(command, cwd=watched.folder, stdout=subprocess.PIPE, text=True) as following:
-        assert following.stdout
-        assert following.stdout.readline() == "line 99\n"
-        with log.open("a") as file:
-            file.write("more\n")
-        assert following.stdout.readline() == "more\n"
-        os.truncate(log, 0)
-        with log.open("a") as file:
-            file.write("anew\n")
-        assert following.stdout.readline() == "anew\n"
-        following.send_signal(signal.SIGINT)
+    following = watched.watch("logs", "gateway", "-n", "1", "-f")
+    assert line_of(following) == "line 99\n"
+    with log.open("a") as file:
+        file.write("more\n")
+    assert line_of(following) == "more\n"
+    log.write_text("anew\n")
+    assert line_of(following) == "anew\n"
+    interrupted(following)

@@ -153,6 +153,23 @@ def test_names_from_callers_make_no_series(
     assert {key: count for key, count in counters.violations.items() if count} == {counted: 2}
 
 
+@pytest.mark.parametrize(
+    ("with_values", "violations", "nonfinite"),
+    [pytest.param(True, 2, 4, id="judged here"), pytest.param(False, 2, 2, id="judged by the predictor alone")],
+)
+def test_what_the_predictor_found_too_is_counted_once(
+    counters: Counters, prediction: Make, with_values: bool, violations: int, nonfinite: int
+) -> None:
+    record = prediction("a", rows=2, status=422, age=np.inf, income=np.nan)
+    record.violations = [("age", "nonfinite", 2)]
+    if not with_values:
+        record.numbers, record.categories = b"", []
+    counters.add([record])
+    assert counters.violations["age", "nonfinite"] == violations
+    assert counters.nonfinite["input"] == nonfinite
+    assert counters.kept == {"true": 0, "false": 2}
+
+
 def test_values_that_are_not_finite_are_counted_on_both_sides(counters: Counters, prediction: Make) -> None:
     counters.add([prediction("a", rows=2, age=np.inf, income=np.nan, outputs=(1.0, np.nan))])
     assert counters.nonfinite == {"input": 4, "output": 2}

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from seamark.contract import Rule, to_document
-from seamark.errors import InvalidPackage
+from seamark.errors import Conflict, InvalidPackage, UserError
+from seamark_monitor.service import run
+from seamark_monitor.settings import parse
 from seamark_monitor.watched import load
 
 
@@ -62,7 +64,7 @@ def test_a_contract_in_the_package_replaces_the_inferred_one(package: Path) -> N
     assert {(rule.feature, rule.rule) for rule in inferred} > {("age", "range"), ("age", "missing")}
 
 
-def run(folder: Path, **changed: str) -> subprocess.CompletedProcess[str]:
+def arguments(folder: Path, **changed: str) -> list[str]:
     named = {
         "package": str(folder / "package"),
         "deployment": "churn",
@@ -73,14 +75,7 @@ def run(folder: Path, **changed: str) -> subprocess.CompletedProcess[str]:
         "spool": str(folder / "spool"),
         "port": "0",
     } | changed
-    arguments = [part for name, value in named.items() for part in (f"--{name.replace('_', '-')}", value)]
-    return subprocess.run(
-        [sys.executable, "-m", "seamark_monitor", *arguments], capture_output=True, text=True, timeout=30
-    )
-
-
-def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
-    return [line for line in done.stderr.splitlines() if not line.startswith("time=")]
+    return [part for name, value in named.items() for part in (f"--{name.replace('_', '-')}", value)]
 
 
 def test_a_taken_port_is_one_line_and_status_2(package: Path) -> None:
@@ -88,8 +83,9 @@ def test_a_taken_port_is_one_line_and_status_2(package: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = run(package.parent, port=str(port))
-    assert (done.returncode, errors(done)) == (2, [f"Cannot listen on 127.0.0.1:{port}: Address already in use"])
+        command = [sys.executable, "-m", "seamark_monitor", *arguments(package.parent, port=str(port))]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (2, f"Cannot listen on 127.0.0.1:{port}: Address already in use\n")
 
 
 @pytest.mark.parametrize(
@@ -101,11 +97,35 @@ def test_a_taken_port_is_one_line_and_status_2(package: Path) -> None:
         ({"collector": "ftp://x"}, "Cannot use --collector: 'ftp://x' does not begin with http:// or https://"),
         ({"spool": "/dev/null/spool"}, "Cannot use spool /dev/null/spool: Not a directory"),
         ({"port": "70000"}, "Cannot listen on port 70000: a port is between 0 and 65535"),
+        ({"host": "no such host"}, "Cannot listen on no such host:0: "),
     ],
-    ids=["package", "spool limit", "source", "collector", "spool", "port"],
+    ids=["package", "spool limit", "source", "collector", "spool", "port", "host"],
 )
-def test_a_wrong_setting_is_one_line_and_status_2(package: Path, changed: dict[str, str], message: str) -> None:
-    done = run(package.parent, **changed)
-    assert done.returncode == 2
-    (line,) = errors(done)
-    assert line.startswith(message)
+def test_a_wrong_setting_says_why(package: Path, changed: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        run(parse(arguments(package.parent, **changed)))
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "cause"),
+    [
+        (lambda path: path.write_text("precious"), "there is a file that is no socket"),
+        (lambda path: path.mkdir(), "there is a file that is no socket"),
+    ],
+    ids=["file", "folder"],
+)
+def test_a_file_where_the_socket_should_be_is_left_alone(
+    package: Path, tmp_path: Path, spoil: Callable[[Path], object], cause: str
+) -> None:
+    path = tmp_path / "m.sock"
+    spoil(path)
+    with pytest.raises(Conflict) as error:
+        run(parse(arguments(package.parent, socket=str(path))))
+    assert str(error.value) == f"Cannot listen on {path}: {cause}"
+    assert path.exists()
+
+
+def test_a_socket_path_that_the_kernel_cannot_take_says_why(package: Path) -> None:
+    with pytest.raises(UserError, match="longer than 107 bytes"):
+        parse(arguments(package.parent, socket="/" + "x" * 107))

@@ -493,6 +493,22 @@ def test_a_large_body_is_worked_on_in_a_thread(app: Any, kit: Any) -> None:
     assert (answer.status, app.records[-1].rows) == (200, len(data))
 
 
+def test_a_million_rows_are_served(regression_package: Path, kit: Any) -> None:
+    app = kit.App(kit.open_plane(regression_package), body_limit=1 << 24)
+    body, headers = binary_request(
+        [("x", [1_000_000, 2], "FP32", np.ones((1_000_000, 2), "<f4").tobytes())],
+        parameters={"binary_data_output": True},
+    )
+    assert app.v2(body, headers).status == 200
+    assert app.records[-1].rows == 1_000_000
+
+
+def test_a_million_names_are_refused(app: Any, kit: Any) -> None:
+    app = kit.App(app.rest._plane, body_limit=1 << 25)
+    answer = app.v1({"instances": [dict.fromkeys(map(str, range(1_000_000)), 1)]})
+    assert (answer.status, len(answer.body) < 1000) == (400, True)
+
+
 def test_a_failing_model_says_internal_error_and_the_id_only(cancer_packages: dict[str, Path], kit: Any) -> None:
     plane = kit.open_plane(cancer_packages["skops"])
 

@@ -16,8 +16,13 @@ __all__ = ["Burst"]
 
 RATE = 40.0
 
-#: What is sent, and whether the protocol has an answer for it other than a prediction.
-KINDS = {"null": True, "NaN": True, "text": True, "impossible": False}
+#: What is sent in which feature, and whether the protocol refuses it. An impossible number is answered and counted.
+KINDS = {
+    "null": ("mean radius", None, True),
+    "NaN": ("mean area", float("nan"), True),
+    "text": ("mean texture", "n/a", True),
+    "impossible": ("worst area", 1e9, False),
+}
 
 
 class Burst:
@@ -45,8 +50,8 @@ class Burst:
         return all(
             any(seen == kind for seen, _ in self.answers)
             and all((400 <= status < 500) == refused for seen, status in self.answers if seen == kind)
-            and (not refused or any(name in self.messages[kind] for name in self._names))
-            for kind, refused in KINDS.items()
+            and (not refused or feature in self.messages[kind])
+            for kind, (feature, _, refused) in KINDS.items()
         )
 
     def story(self) -> str:
@@ -67,8 +72,8 @@ class Burst:
 
     def _send(self, connection: http.client.HTTPConnection, kind: str, i: int) -> None:
         row: list[object] = [float(value) for value in self._rows[i % len(self._rows)]]
-        at = i % len(row)
-        row[at] = {"null": None, "NaN": float("nan"), "text": "n/a", "impossible": 1e9}[kind]
+        feature, value, _ = KINDS[kind]
+        row[self._names.index(feature)] = value
         connection.request("POST", self._path, json.dumps({"instances": [row]}), {"Content-Type": "application/json"})
         response = connection.getresponse()
         content = response.read()
