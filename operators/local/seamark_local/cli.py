@@ -299,6 +299,14 @@ def plan(
 
 
 @app.command()
+def demo() -> None:
+    """Show the main job, live, in .seamark/demo: under five minutes, with real parts."""
+    from seamark_local.demo.__main__ import main
+
+    main()
+
+
+@app.command()
 def version() -> None:
     """Show the version."""
     from importlib.metadata import version as installed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass
 
 from seamark_local.ports import LOOPBACK
@@ -12,6 +13,7 @@ __all__ = ["Answer", "Health", "ask"]
 #: Seconds for one answer: generous, because everything shares a laptop's cores.
 PATIENCE = 2.0
 MAX_ANSWER = 4096
+MAX_WORDS = 300
 #: Failures in a row after which a process that was ready no longer counts as ready.
 FAILURES = 3
 #: Seconds without any answer after which a process hangs and is restarted; longer while it starts.
@@ -23,7 +25,7 @@ UNREADY_LIMIT = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """HTTP status, and the first line of the body."""
+    """HTTP status, and what the body of a refusal says in one line."""
 
     status: int
     text: str = ""
@@ -48,18 +50,29 @@ async def _get(host: str, port: int, path: str) -> Answer:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
         await writer.drain()
         status = int((await reader.readline()).split()[1])
-        rest = b"" if status == 200 else await _read(reader)
+        return Answer(status, "" if status == 200 else _words(await _body(reader)))
     finally:
         writer.close()
-    _, _, body = rest.partition(b"\r\n\r\n")
-    return Answer(status, body.decode(errors="replace").strip().partition("\n")[0])
 
 
-async def _read(reader: asyncio.StreamReader) -> bytes:
+async def _body(reader: asyncio.StreamReader) -> bytes:
+    while (await reader.readline()).strip():
+        continue
     content = b""
     while len(content) < MAX_ANSWER and (piece := await reader.read(MAX_ANSWER - len(content))):
         content += piece
     return content
+
+
+def _words(body: bytes) -> str:
+    """What a person is told: the error of a JSON body, else its first line."""
+    text = body.decode(errors="replace").strip()
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        document = None
+    error = document.get("error") if isinstance(document, dict) else None
+    return (error if isinstance(error, str) else text).partition("\n")[0][:MAX_WORDS]
 
 
 class Health:

@@ -21,9 +21,8 @@ __all__ = ["LONGEST_FRAME", "Inlet"]
 LONGEST_FRAME = 16 * 1024 * 1024
 #: Senders connected at a time.
 _MOST_CONNECTIONS = 128
-#: Frames longer than this are read only so many at a time, the other senders wait: what bounds the memory.
+#: Frames longer than this are read one at a time, other senders of such wait: what bounds the memory.
 _LARGE_FRAME = 256 * 1024
-_MOST_LARGE = 2
 #: Seconds for a frame that began to arrive whole.
 _FRAME_TIMEOUT = 30.0
 #: When draining: seconds of silence that mean everything is read, and seconds at most.
@@ -41,7 +40,7 @@ class Inlet:
         self._drops = drops
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
-        self._large = asyncio.Semaphore(_MOST_LARGE)
+        self._large = asyncio.Lock()
         self._frames = 0
 
     @property

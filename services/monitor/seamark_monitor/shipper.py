@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from pathlib import Path
+from typing import cast
 
 import httpx
 import msgspec
@@ -17,7 +18,7 @@ from seamark_monitor import cursor as cursors
 from seamark_monitor import logs, rejected
 from seamark_monitor.cursor import Cursor
 from seamark_monitor.drops import Drops
-from seamark_monitor.spool import Extent, Spool
+from seamark_monitor.spool import Extent, Position, Spool
 
 __all__ = ["Labels", "Shipper"]
 
@@ -32,7 +33,7 @@ _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 _HOPELESS = (400, 413, 415, 422)
 _LONGEST_REASON = 2_000
 
-_decoder = msgspec.msgpack.Decoder(list[Prediction])
+_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -40,6 +41,16 @@ class Answer(Enum):
     STORED = auto()
     REFUSED = auto()
     LATER = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """All that is kept while it is on its way: the bytes to post, how many predictions they hold, where they end."""
+
+    sequence: int
+    end: Position
+    count: int
+    body: bytes
 
 
 Labels = tuple[str, str, str]
@@ -65,27 +76,39 @@ class Shipper:
         # Environment proxies are for the world outside; the collector is next door.
         async with httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False) as client:
             if self._cursor.end is not None:
-                await self._deliver(client, self._spool.take_again(self._cursor.end))
+                await self._deliver(client, self._batch(self._spool.take_again(self._cursor.end)))
             while True:
-                extent = self._spool.take(BATCH_PREDICTIONS, BATCH_BYTES)
-                if extent is None:
+                batch = self._next_batch()
+                if batch is None:
                     await asyncio.sleep(INTERVAL)
                     continue
-                if extent.payloads:
-                    await self._save(replace(self._cursor, sequence=self._cursor.sequence + 1, end=extent.end))
-                await self._deliver(client, extent)
+                if batch.count:
+                    await self._save(replace(self._cursor, sequence=batch.sequence, end=batch.end))
+                await self._deliver(client, batch)
 
-    async def _deliver(self, client: httpx.AsyncClient, extent: Extent) -> None:
-        """Posts the batch until it is stored or refused for good, then moves on."""
+    def _next_batch(self) -> _Batch | None:
+        extent = self._spool.take(BATCH_PREDICTIONS, BATCH_BYTES)
+        return None if extent is None else self._batch(extent, self._cursor.sequence + 1)
+
+    def _batch(self, extent: Extent, sequence: int | None = None) -> _Batch:
+        """`sequence` is the cursor's, for a repeat, where none is given."""
         self._drops.add("corrupt", extent.lost)
+        sequence = self._cursor.sequence if sequence is None else sequence
         predictions = self._predictions(extent.payloads)
-        if predictions:
-            await self._post_until_answered(client, predictions)
-        await self._save(replace(self._cursor, start=extent.end, end=None))
-        self._spool.release(extent.end)
+        batch = LogBatch(
+            self._cursor.source,
+            sequence,
+            *self._labels,
+            list(self._schema.numbers),
+            list(self._schema.categories),
+            list(self._schema.outputs),
+            # Already encoded: the encoder copies them as they are.
+            cast(list[Prediction], predictions),
+        )
+        return _Batch(sequence, extent.end, len(predictions), _encoder.encode(batch) if predictions else b"")
 
-    def _predictions(self, payloads: Sequence[bytes]) -> list[Prediction]:
-        predictions: list[Prediction] = []
+    def _predictions(self, payloads: Sequence[bytes]) -> list[msgspec.Raw]:
+        predictions: list[msgspec.Raw] = []
         for payload in payloads:
             try:
                 predictions += _decoder.decode(payload)
@@ -95,30 +118,25 @@ class Shipper:
                 self._drops.add("corrupt")
         return predictions
 
-    async def _post_until_answered(self, client: httpx.AsyncClient, predictions: list[Prediction]) -> None:
-        body = _encoder.encode(self._batch(predictions))
+    async def _deliver(self, client: httpx.AsyncClient, batch: _Batch) -> None:
+        """Posts the batch until it is stored or refused for good, then moves on."""
+        if batch.count:
+            await self._post_until_answered(client, batch)
+        await self._save(replace(self._cursor, start=batch.end, end=None))
+        self._spool.release(batch.end)
+
+    async def _post_until_answered(self, client: httpx.AsyncClient, batch: _Batch) -> None:
         backoff = FIRST_BACKOFF
         while True:
-            answer, reason = await self._post(client, body)
+            answer, reason = await self._post(client, batch.body)
             self._say(answer, reason)
             if answer is Answer.REFUSED:
-                self._drops.add("rejected", len(predictions))
-                rejected.set_aside(self._folder / "rejected", self._cursor.sequence, body, reason)
+                self._drops.add("rejected", batch.count)
+                rejected.set_aside(self._folder / "rejected", batch.sequence, batch.body, reason)
             if answer is not Answer.LATER:
                 return
             await asyncio.sleep(backoff)
             backoff = min(2 * backoff, LAST_BACKOFF)
-
-    def _batch(self, predictions: list[Prediction]) -> LogBatch:
-        return LogBatch(
-            self._cursor.source,
-            self._cursor.sequence,
-            *self._labels,
-            list(self._schema.numbers),
-            list(self._schema.categories),
-            list(self._schema.outputs),
-            predictions,
-        )
 
     async def _post(self, client: httpx.AsyncClient, body: bytes) -> tuple[Answer, str]:
         headers = {"content-type": "application/msgpack"}

@@ -14,6 +14,8 @@ __all__ = ["Bodies", "ClientGone", "header_length", "prediction_id"]
 
 _REQUEST_ID = re.compile(r"[!-~][ -~]{0,126}[!-~]|[!-~]")
 _JSON = "application/json"
+#: What `curl -d` says when it is told nothing, and what other inference servers take; the body is read as JSON.
+_UNSAID = "application/x-www-form-urlencoded"
 _BINARY = "application/octet-stream"
 _DIGITS = re.compile(r"[0-9]{1,12}")
 
@@ -35,7 +37,7 @@ def header_length(headers: Any, *, binary: bool) -> int | None:
     """
     kind = (headers.get("content-type") or _JSON).partition(";")[0].strip().lower()
     length = headers.get("inference-header-content-length") if binary else None
-    allowed = (_JSON, _BINARY) if length is not None else (_JSON,)
+    allowed = (_JSON, _BINARY) if length is not None else (_JSON, _UNSAID)
     if kind not in allowed:
         more = f"; {_BINARY} with the header Inference-Header-Content-Length" if binary else ""
         raise InvalidInput(f"Cannot read the body: content type is {show(kind)}; allowed: {_JSON}{more}", status=415)

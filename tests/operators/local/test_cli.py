@@ -373,9 +373,9 @@ def test_prune_deletes_what_no_file_names_and_only_prune_does(desk: Desk) -> Non
 
 def test_up_shows_events_problems_and_lines_to_paste(desk: Desk) -> None:
     desk.up("-f", "churn.yaml")
+    until(lambda: "Seamark runs in .seamark" in desk.said())
     store = desk.store()
-    state = State(champion=None)
-    store.commit("churn", 1.0, state, [Notify("Deployed", "churn-1a2b3c4d", "First", "v1 answers users")])
+    store.commit("churn", 1.0, State(), [Notify("Deployed", "churn-1a2b3c4d", "First", "v1 answers users")])
     failing = (sys.executable, "-c", "import sys; print('Cannot load it'); sys.exit(2)")
     store.desire([Process("predictor-x", failing, ready="/readyz")])
     until(lambda: "Deployed           churn-1a2b3c4d  v1 answers users" in desk.said())

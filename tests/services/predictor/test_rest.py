@@ -447,7 +447,7 @@ def test_a_text_feature_takes_only_texts(mixed: Any) -> None:
         ({"Content-Type": "application/json"}, 200),
         ({"Content-Type": "Application/JSON; charset=utf-8"}, 200),
         ({"Content-Type": "text/plain"}, 415),
-        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        ({"Content-Type": "multipart/form-data"}, 415),
         ({"Content-Type": "application/octet-stream"}, 415),
         ({"Content-Type": "application/x-pickle"}, 415),
         ({"Content-Type": "application/json", "Content-Encoding": "gzip"}, 415),

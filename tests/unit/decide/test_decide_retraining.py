@@ -41,9 +41,7 @@ def test_drift_with_enough_labels_starts_one_job_on_data_from_the_drift_on(deplo
     world.drift_in("age", "income", since=world.now - 600)
     began = world.now - 600
     decision = world.tick()
-    start = StartRetraining(
-        "churn-retrain-1", world.name("a"), began, "feature drift in age, income", {"trials": 3}
-    )
+    start = StartRetraining("churn-retrain-1", world.name("a"), began, "feature drift in age, income", {"trials": 3})
     assert start in decision.actions
     assert world.told()[1:] == [("Alarm", "FeatureDrift"), ("RetrainingStarted", "FeatureDrift")]
     assert world.events[-1].message == "churn-retrain-1: feature drift in age, income"
@@ -262,14 +260,22 @@ def test_a_job_that_does_not_end_in_time_is_stopped_and_failed(deployed: Make, i
 def test_a_result_becomes_a_revision_that_is_rolled_out_like_any_other(deployed: Make) -> None:
     world = training(deployed)
     world.change(rollout={"steps": (Weight(10), Hold(10))})
-    result = {"metrics": {"accuracy": 0.9, "auc": float("nan")}, "rows": 10, "dataVersion": "p@1", "other": "x"}
+    result = {
+        "metrics": {"accuracy": 0.9, "auc": float("nan"), "folds": [0.5, float("inf")]},
+        "rows": 10,
+        "dataVersion": "p@1",
+        "other": "x",
+    }
     world.job_ends("b", result=result)
     world.tick()
     event = world.events[-1]
     assert (event.kind, event.reason, event.revision) == ("RetrainingFinished", "Succeeded", world.name("b"))
     assert event.evidence == {
-        "job": "churn-retrain-1", "metrics": {"accuracy": 0.9, "auc": None}, "rows": 10, "dataVersion": "p@1"
-    }  # fmt: skip
+        "job": "churn-retrain-1",
+        "metrics": {"accuracy": 0.9, "auc": None, "folds": [0.5, None]},
+        "rows": 10,
+        "dataVersion": "p@1",
+    }
     revision = world.state.revision(world.name("b"))
     assert (revision.origin, revision.uri, revision.version) == ("retraining", "file:///b", "b")
     world.until(lambda: world.state.champion == world.name("b"))
