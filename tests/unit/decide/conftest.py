@@ -163,6 +163,12 @@ class World:
                 assert route.fallback != route.mirror[0], "users never see a shadow's answers"
         if state.champion != self.state.champion:
             assert Promote(state.champion or "", self.state.champion) in decision.actions
+        for action in decision.actions:
+            if isinstance(action, StartRetraining):
+                assert action.job not in seen.jobs, "what is seen is not asked for"
+            if isinstance(action, Retire):
+                assert seen.route is None or action.revision not in seen.route.weights, "it still has traffic"
+                assert seen.route is not None or self.state.route is None, "it may still have traffic"
         for given_up in (action for action in decision.actions if isinstance(action, RollBack)):
             assert state.route is not None
             assert given_up.revision not in state.route.weights, "a rollback takes all traffic back at once"

@@ -172,6 +172,37 @@ def test_a_pause_stops_the_progress_deadline(deployed: Make) -> None:
     assert world.told()[-1] == ("RolledBack", "ChallengerNotReady")
 
 
+def test_while_paused_a_step_does_not_advance_though_everything_else_is_there(deployed: Make) -> None:
+    world = deployed(rollout={"steps": (Weight(10), Weight(50), Hold(None))})
+    world.name_model("b")
+    world.until(lambda: world.state.rollout)
+    world.gateway_works = False
+    world.ticks(2)
+    world.command("pause")
+    world.tick()
+    world.gateway_works = True
+    world.ticks(5)
+    assert (world.weight("b"), world.state.rollout.step) == (10, 0)
+    world.command("resume")
+    world.ticks(3)
+    assert (world.weight("b"), world.state.rollout.step) == (50, 2)
+
+
+def test_while_paused_a_step_that_has_passed_does_not_go_on(deployed: Make) -> None:
+    world = under_test(deployed)
+    world.violate(50)
+    world.tick(101)
+    assert world.state.rollout.passed
+    world.command("pause")
+    world.tick()
+    world.violate(0)
+    world.ticks(5)
+    assert (world.weight("b"), world.state.message) == (10, "paused")
+    world.command("resume")
+    world.tick()
+    assert world.weight("b") == 50
+
+
 def test_pause_and_resume_twice_are_the_same_as_once(deployed: Make) -> None:
     world = under_test(deployed)
     world.command("resume")

@@ -101,6 +101,7 @@ class Machine(RuleBasedStateMachine):
         self.check_pause(before, decision)
         self.check_raise(before, decision)
         self.check_abort(before, decision, seen)
+        self.check_confirmed(before, decision, seen)
         return decision
 
     @rule(seconds=st.sampled_from([0.3, 1.0, 5.0, 12.0, 45.0]))
@@ -167,6 +168,16 @@ class Machine(RuleBasedStateMachine):
         if fresh and fresh[-1].verb == "abort" and before.champion:
             assert decision.state.route is not None
             assert decision.state.route.weights == {decision.state.champion: 100}
+
+    def check_confirmed(self, before: State, decision: Decision, seen: Seen) -> None:
+        """A challenger is asked to get more only when the gateway has the route before, or already the new one."""
+        rollout, route = decision.state.rollout, decision.state.route
+        if rollout is None or route is None or before.route is None:
+            return
+        name = rollout.challenger
+        if route.weights.get(name, 0) > before.route.weights.get(name, 0):
+            assert seen.route is not None
+            assert seen.route.weights in (before.route.weights, route.weights)
 
     # --- what happens: few rules, so that time passes in every third or so and deep states are reached
 
