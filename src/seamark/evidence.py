@@ -106,7 +106,8 @@ class Contract:
 class Evidence:
     """Everything known about a deployment at `time`. Arms run since `since`, the start of the rollout.
 
-    `labels_since_drift` counts the champion's labelled predictions since the score of the earliest active drift crossed its threshold.
+    `labels_since_drift` counts the champion's labelled predictions since the earliest active drift crossed its
+    threshold.
     """
 
     time: float

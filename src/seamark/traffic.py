@@ -72,8 +72,11 @@ def _mirrored(steps: tuple[Step, ...], rollout: RolloutState, has_match: bool) -
 def _matches(seen: RouteSeen | None, route: Route) -> bool:
     if seen is None:
         return False
-    weights = {name: weight for name, weight in seen.weights.items() if weight}
-    return weights == route.weights and seen.mirror == route.mirror
+    return _weights(seen) == route.weights and seen.mirror == route.mirror
+
+
+def _weights(seen: RouteSeen) -> dict[str, int]:
+    return {name: weight for name, weight in seen.weights.items() if weight}
 
 
 def is_settled(facts: Facts, state: State) -> bool:
@@ -126,10 +129,13 @@ def missing(facts: Facts, state: State) -> list[Serve]:
 
 
 def unwanted(facts: Facts, state: State) -> list[Retire]:
-    """Retire what is served and not needed, once the gateway has confirmed a route without it."""
+    """Retire what is served and not needed, once the gateway has confirmed a route without it.
+
+    What the gateway has counts too: a driver that died may have routed what the memory knows nothing of.
+    """
     if state.route is not None and not is_settled(facts, state):
         return []
-    route = state.route or Route({})
-    routed = {*route.weights, route.fallback, route.mirror[0] if route.mirror else None}
-    needed = {*_served(state), *routed}
+    asked, seen = state.route or Route({}), facts.seen.route or RouteSeen({})
+    mirrors = [mirror[0] for mirror in (asked.mirror, seen.mirror) if mirror]
+    needed = {*_served(state), *asked.weights, asked.fallback, *_weights(seen), *mirrors}
     return [Retire(name) for name in sorted(facts.seen.revisions) if name not in needed]

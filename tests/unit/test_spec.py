@@ -163,8 +163,8 @@ def test_a_null_is_a_default() -> None:
     assert parse(manifest(rollout=None, monitoring={"window": None})) == parse(manifest(monitoring={}))
 
 
-@pytest.mark.parametrize("key", ["on", True, "true"])
-def test_the_key_on_may_come_as_yaml_1_1_reads_it(key: object) -> None:
+@pytest.mark.parametrize("key", ["triggers", "on", True, "true"])
+def test_triggers_may_be_called_on_whatever_a_yaml_1_1_reader_makes_of_it(key: object) -> None:
     assert parse(manifest(retraining={key: [{"drift": "label"}]})).retraining.on == (Trigger(drift="label"),)
 
 
@@ -323,17 +323,17 @@ BAD_SPECS: list[tuple[str, object, str]] = [
     ("monitoring", {"maxViolations": 1.1}, ".maxViolations: 1.1 is not between 0 and 1"),
     ("monitoring", {"segments": [1]}, ".segments[0]: 1 is not a text"),
     ("retraining", [], ": [] is not a mapping"),
-    ("retraining", {"on": [{}]}, ".on[0]: needs exactly one of drift, schedule and newLabels"),
+    ("retraining", {"triggers": [{}]}, ".triggers[0]: needs exactly one of drift, schedule and newLabels"),
     (
         "retraining",
-        {"on": [{"drift": "feature", "newLabels": 1}]},
-        ".on[0]: needs exactly one of drift, schedule and newLabels",
+        {"triggers": [{"drift": "feature", "newLabels": 1}]},
+        ".triggers[0]: needs exactly one of drift, schedule and newLabels",
     ),
-    ("retraining", {"on": [{"newLabels": 0}]}, ".on[0].newLabels: 0 is not between 1 and 1000000000000"),
+    ("retraining", {"triggers": [{"newLabels": 0}]}, ".triggers[0].newLabels: 0 is not between 1 and 1000000000000"),
     (
         "retraining",
-        {"on": [{"schedule": "daily"}]},
-        ".on[0].schedule: 'daily' has 1 fields; a schedule has 5: minute hour day month weekday",
+        {"triggers": [{"schedule": "daily"}]},
+        ".triggers[0].schedule: 'daily' has 1 fields; a schedule has 5: minute hour day month weekday",
     ),
     (
         "retraining",

@@ -300,7 +300,10 @@ def plan(
 
 @app.command()
 def demo() -> None:
-    """Show the main job, live, in .seamark/demo: under five minutes, with real parts."""
+    """Show the main job, live, in five minutes.
+
+    With real parts, in .seamark/demo.
+    """
     from seamark_local.demo.__main__ import main
 
     main()

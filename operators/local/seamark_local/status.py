@@ -19,6 +19,7 @@ ROLE_STYLES = {"champion": "bold green", "challenger": "bold yellow", "shadow": 
 VERDICT_STYLES = {"Better": "green", "Equivalent": "green", "Worse": "bold red"}
 PHASE_STYLES = {"ready": "green", "succeeded": "green", "backoff": "bold red", "failed": "bold red"}
 LONGEST_FEATURE = 12
+MOST_ALARMS = 3
 
 
 def table(summaries: Sequence[Summary]) -> Table:
@@ -45,7 +46,7 @@ def details(summary: Summary) -> Text:
     words = Text(f"{summary.get('name', '')}: ", style="bold")
     words.append("ready" if summary.get("ready") else "not ready", "green" if summary.get("ready") else "bold red")
     verdict = summary.get("verdict")
-    alarms = ", ".join(summary.get("alarms", ()))
+    alarms = _some(summary.get("alarms", ()))
     said = (
         ("step", summary.get("step"), ""),
         ("verdict", f"{verdict['outcome']}: {verdict['message']}" if verdict else "", ""),
@@ -57,6 +58,11 @@ def details(summary: Summary) -> Text:
         if text:
             words.append(f"\n  {name:<10} ", "dim").append(str(text), style)
     return words
+
+
+def _some(alarms: Sequence[str]) -> str:
+    more = f" and {len(alarms) - MOST_ALARMS} more" if len(alarms) > MOST_ALARMS else ""
+    return ", ".join(alarms[:MOST_ALARMS]) + more
 
 
 def _heading(text: str) -> Text:

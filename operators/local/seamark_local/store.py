@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -24,7 +25,8 @@ __all__ = ["Manifest", "Process", "Status", "Store"]
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS manifests (name TEXT PRIMARY KEY, generation INTEGER NOT NULL, document TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS states (name TEXT PRIMARY KEY, state TEXT NOT NULL, summary TEXT NOT NULL, updated REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS states (name TEXT PRIMARY KEY, state TEXT NOT NULL, summary TEXT NOT NULL,
+  updated REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS events (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, time REAL NOT NULL,
   kind TEXT NOT NULL, revision TEXT NOT NULL, reason TEXT NOT NULL, message TEXT NOT NULL, evidence TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS audit (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, time REAL NOT NULL,
@@ -36,6 +38,8 @@ CREATE TABLE IF NOT EXISTS statuses (name TEXT PRIMARY KEY, status TEXT NOT NULL
 CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
+#: Seconds to wait for another process's write.
+PATIENCE = 10.0
 #: Newest rows kept of tables that grow for ever.
 KEPT = {"events": 10_000, "audit": 2_000, "commands": 10_000}
 
@@ -86,12 +90,26 @@ class Manifest:
     document: Mapping[str, Any]
 
 
+def _use_wal(db: sqlite3.Connection) -> None:
+    """SQLite refuses this one at once, without waiting, while another process does the same to a new file."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
 class Store:
     """Opens (and makes) the database at `path`. Safe for several processes; one instance per thread."""
 
     def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, timeout=10, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
+        _use_wal(self._db)
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.executescript(SCHEMA)
 
@@ -166,7 +184,8 @@ class Store:
                     (name, now, *(part.decode() for part in audit)),
                 )
             for table, kept in KEPT.items():
-                db.execute(f"DELETE FROM {table} WHERE id <= (SELECT max(id) FROM {table}) - {kept}")
+                oldest = f"(SELECT max(id) FROM {table}) - ?"  # noqa: S608 - table names are KEPT's own
+                db.execute(f"DELETE FROM {table} WHERE id <= {oldest}", (kept,))  # noqa: S608 - the same
 
     def events(self, after: int = 0, name: str | None = None) -> list[dict[str, Any]]:
         """Events with a higher id, oldest first: {id, name, time, kind, revision, reason, message, evidence}."""

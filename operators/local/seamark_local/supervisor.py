@@ -25,6 +25,8 @@ log = logging.getLogger("seamark.supervisor")
 #: Seconds between two looks at the store, and between two looks at the sizes of the logs.
 TICK = 0.2
 TRIM_INTERVAL = 1.0
+#: The fact that keeps the ports, by process, of a supervisor that was stopped.
+PORTS = "ports"
 #: Who is stopped after whom, by the name up to its first dash; those within brackets together. What sends goes before
 #: what receives, so that what is under way arrives: decisions, requests, records, batches. All others (jobs, say) go
 #: with the predictors.
@@ -73,6 +75,8 @@ class Supervisor:
         strays = end_strays(self._home.root)
         if strays:
             log.warning("event=strays_killed pids=%s", ",".join(map(str, strays)))
+        for name, port in (self._store.fact(PORTS) or {}).items():
+            self._before[name] = Status(name, "stopped", port=port)
         for name, status in self._store.statuses().items():
             if status.phase in FINISHED:
                 self._finished.add(name)
@@ -171,10 +175,18 @@ class Supervisor:
         log.info("event=stop_all processes=%d", len(self._runners))
         for group in _groups(self._runners.values()):
             await asyncio.gather(*(self._stop_for_now(runner) for runner in group))
+        self._keep_ports()
         if self._ending:
             await asyncio.wait([task for _, task in self._ending.values()])
         self._removed |= {name for name, runner in self._runners.items() if runner.process.kind == "service"}
         self._write([runner.status for runner in self._runners.values() if runner.process.kind == "job"])
+
+    def _keep_ports(self) -> None:
+        """For the next supervisor, so that nothing which names another's port must be restarted for a new one."""
+        try:
+            self._store.set_fact(PORTS, {name: runner.status.port for name, runner in self._runners.items()})
+        except sqlite3.Error as error:
+            log.warning("event=store_unwritable error=%r", str(error))
 
     async def _stop_for_now(self, runner: Runner) -> None:
         await runner.stop(min(GROUP_GRACE, runner.process.stop_after), resumable=True)

@@ -364,7 +364,7 @@ def test_prune_deletes_what_no_file_names_and_only_prune_does(desk: Desk) -> Non
     store = desk.store()
     store.apply({"old": {}})
     started = desk.up("-f", "churn.yaml")
-    assert [stored.name for stored in store.manifests()] == ["churn", "old"]
+    until(lambda: [stored.name for stored in store.manifests()] == ["churn", "old"])
     started.terminate()
     started.wait(timeout=15)
     desk.up("-f", "churn.yaml", "--prune")

@@ -167,7 +167,7 @@ class World:
             if isinstance(action, StartRetraining):
                 assert action.job not in seen.jobs, "what is seen is not asked for"
             if isinstance(action, Retire):
-                assert seen.route is None or action.revision not in seen.route.weights, "it still has traffic"
+                assert not seen.route or not seen.route.weights.get(action.revision), "it still has traffic"
                 assert seen.route is not None or self.state.route is None, "it may still have traffic"
         for given_up in (action for action in decision.actions if isinstance(action, RollBack)):
             assert state.route is not None

@@ -98,7 +98,7 @@ class Machine(RuleBasedStateMachine):
         world.now += seconds
         seen = world.see()
         decision = world.decide(seen)
-        self.check_pause(before, decision)
+        self.check_pause(before, decision, seen)
         self.check_raise(before, decision)
         self.check_abort(before, decision, seen)
         self.check_confirmed(before, decision, seen)
@@ -132,9 +132,10 @@ class Machine(RuleBasedStateMachine):
 
     # --- what must hold
 
-    def check_pause(self, before: State, decision: Decision) -> None:
+    def check_pause(self, before: State, decision: Decision, seen: Seen) -> None:
         after = decision.state
-        if not (before.paused and after.paused):
+        fresh = {command.verb for command in seen.commands if command.id > before.last_command}
+        if not (before.paused and after.paused) or "resume" in fresh:
             return
         assert after.retraining.episode == before.retraining.episode, "a pause starts no Job"
         if after.rollout and before.rollout:
@@ -165,7 +166,7 @@ class Machine(RuleBasedStateMachine):
 
     def check_abort(self, before: State, decision: Decision, seen: Seen) -> None:
         fresh = [command for command in seen.commands if command.id > before.last_command]
-        if fresh and fresh[-1].verb == "abort" and before.champion:
+        if fresh and fresh[-1].verb == "abort" and before.rollout and not decision.state.rollout:
             assert decision.state.route is not None
             assert decision.state.route.weights == {decision.state.champion: 100}
 
@@ -231,6 +232,7 @@ class Machine(RuleBasedStateMachine):
         if state.champion:
             assert (world.route.weights == {state.champion: 100}) or state.rollout
         names = {state.champion, state.rollout.challenger if state.rollout else None, state.previous}
+        names |= set(world.route.weights) if world.route else set()
         assert set(world.revisions) <= names, "what is not needed is retired"
 
     def stop_faults(self) -> None:

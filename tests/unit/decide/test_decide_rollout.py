@@ -445,6 +445,25 @@ def test_a_served_revision_that_nobody_knows_is_retired(deployed: Make) -> None:
     assert world.tick().actions == (Retire("churn-stray"),)
 
 
+def test_a_gateway_that_lists_a_revision_without_traffic_does_not_keep_it(deployed: Make) -> None:
+    world = deployed()
+    world.revisions["churn-stray"] = RevisionSeen(1, 1)
+    world.route = RouteSeen({world.name("a"): 100, "churn-stray": 0})
+    assert world.tick().actions == (Retire("churn-stray"),)
+
+
+def test_what_a_driver_routed_before_it_died_is_not_retired_while_it_has_traffic(make_world: Make) -> None:
+    world = make_world()
+    world.revisions[world.name("d")] = RevisionSeen(1, 1)
+    world.route = RouteSeen({world.name("d"): 100}, mirror=(world.name("d"), 100))
+    world.ready[world.name("a")] = False
+    world.ticks(3)
+    assert world.name("d") in world.revisions
+    world.ready[world.name("a")] = True
+    world.ticks(4)
+    assert list(world.revisions) == [world.name("a")]
+
+
 def test_a_foreign_change_of_the_route_is_undone_and_nothing_is_retired_meanwhile(deployed: Make) -> None:
     world = deployed()
     world.revisions["churn-stray"] = RevisionSeen(1, 1)
