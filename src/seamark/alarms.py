@@ -19,7 +19,7 @@ MIN_ROWS = 20
 #: An alarm lasts until its score is below this share of the threshold: a score at the threshold must not flap.
 CLEAR_BELOW = 0.8
 #: Features named in a message; all are in the event's evidence.
-NAMED = 10
+_NAMED = 10
 
 
 def active_drift(facts: Facts, state: State) -> tuple[Drift, ...]:
@@ -89,8 +89,8 @@ def _alarm(champion: str, active: Sequence[Drift]) -> Notify:
 
 def _names(texts: Iterable[str]) -> str:
     names = list(texts)
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _as_evidence(findings: Iterable[Drift]) -> dict[str, Any]:

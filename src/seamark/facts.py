@@ -21,9 +21,9 @@ Turn = tuple[State, tuple[Action, ...]]
 #: Accepted rate of wrong verdicts per rollout.
 ALPHA = 0.05
 #: Evidence older than this (seconds), and than two evaluations, says nothing about now.
-STALE_AFTER = 60.0
+_STALE_AFTER = 60.0
 #: Clocks of two processes may differ by this much (seconds) about when the challenger became ready.
-TOLERANCE = 1.0
+_TOLERANCE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Facts:
     def evidence(self, state: State) -> Evidence | None:
         """The evidence, unless it is old or about another champion."""
         evidence = self.seen.evidence
-        if evidence is None or self.now - evidence.time > max(STALE_AFTER, 2 * self.spec.monitoring.interval):
+        if evidence is None or self.now - evidence.time > max(_STALE_AFTER, 2 * self.spec.monitoring.interval):
             return None
         if evidence.champion is not None and evidence.champion.revision != state.champion:
             return None
@@ -73,7 +73,7 @@ class Facts:
         arm = evidence.challenger if evidence else None
         if evidence is None or arm is None or arm.revision != rollout.challenger:
             return None
-        if arm.since < rollout.ready_since - TOLERANCE:
+        if arm.since < rollout.ready_since - _TOLERANCE:
             return None
         return gates.judge(self.spec.rollout.gates, evidence, alpha=ALPHA)
 

@@ -23,17 +23,17 @@ from seamark.state import RetrainingState, Revision, State
 
 __all__ = ["cooldown_end", "finish", "job_deadline", "pending_job", "start"]
 
-DAY = 86400.0
+_DAY = 86400.0
 #: The cooldown doubles with every failure up to this (seconds), or stays as it is if longer.
-MAX_BACKOFF = 32 * 3600.0
+_MAX_BACKOFF = 32 * 3600.0
 #: What the driver may need (seconds) beyond the Job's own time before the Job counts as lost.
-GRACE = 300.0
+_GRACE = 300.0
 
 _DIGEST = re.compile(r"[0-9a-f]{8,128}")
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class _Demand:
     """Something asks for a retraining on the data since `since`; `waits` says what it lacks, "" if nothing."""
 
     reason: str
@@ -73,7 +73,7 @@ def _with_counts(facts: Facts, state: State) -> State:
     return _with(state, scheduled=scheduled, labels_used=used)
 
 
-def _demands(facts: Facts, state: State, trigger: Trigger) -> list[Demand]:
+def _demands(facts: Facts, state: State, trigger: Trigger) -> list[_Demand]:
     if trigger.drift is not None:
         return _drift_demands(facts, state, trigger.drift)
     if trigger.schedule is not None:
@@ -81,7 +81,7 @@ def _demands(facts: Facts, state: State, trigger: Trigger) -> list[Demand]:
     return _label_demands(facts, state, trigger.new_labels or 0)
 
 
-def _drift_demands(facts: Facts, state: State, kind: str) -> list[Demand]:
+def _drift_demands(facts: Facts, state: State, kind: str) -> list[_Demand]:
     """Data from the drifted world only: a score over a window crosses its threshold when the change has come, so what
     is later than `since` is new. Earlier rows would teach the old world and blur the new profile."""
     evidence = facts.evidence(state)
@@ -91,7 +91,7 @@ def _drift_demands(facts: Facts, state: State, kind: str) -> list[Demand]:
     since = min(finding.since for finding in found if finding.since is not None)
     labels, needed = evidence.labels_since_drift, facts.spec.retraining.min_labels
     waits = "" if labels >= needed else f"waiting for labels: {labels} of {needed}"
-    return [Demand(drift_name([kind]), f"{kind} drift{_features(found)}", since, waits)]
+    return [_Demand(drift_name([kind]), f"{kind} drift{_features(found)}", since, waits)]
 
 
 def _features(found: list[Drift]) -> str:
@@ -100,20 +100,20 @@ def _features(found: list[Drift]) -> str:
     return f" in {', '.join(names[:3])}{more}" if names else ""
 
 
-def _schedule_demands(facts: Facts, state: State, text: str) -> list[Demand]:
+def _schedule_demands(facts: Facts, state: State, text: str) -> list[_Demand]:
     """Due times missed while something stood against them are made up for once."""
     seen_to = state.retraining.scheduled if state.retraining.scheduled is not None else facts.now
     due = schedule.parse(text, "spec.retraining.on").next_after(seen_to)
     if due is None or due > facts.now:
         return []
-    return [Demand("Schedule", f"schedule {text}", _all_data(facts))]
+    return [_Demand("Schedule", f"schedule {text}", _all_data(facts))]
 
 
-def _label_demands(facts: Facts, state: State, needed: int) -> list[Demand]:
+def _label_demands(facts: Facts, state: State, needed: int) -> list[_Demand]:
     evidence = facts.evidence(state)
     if evidence is None or evidence.labels_total - state.retraining.labels_used < needed:
         return []
-    return [Demand("NewLabels", f"{needed} new labels", _all_data(facts))]
+    return [_Demand("NewLabels", f"{needed} new labels", _all_data(facts))]
 
 
 def _all_data(facts: Facts) -> float:
@@ -141,7 +141,7 @@ def _brake(facts: Facts, state: State) -> str:
 
 
 def _last_day(facts: Facts, retraining: RetrainingState) -> tuple[float, ...]:
-    return tuple(start for start in retraining.starts if facts.now - start < DAY)
+    return tuple(start for start in retraining.starts if facts.now - start < _DAY)
 
 
 def cooldown_end(facts: Facts, state: State) -> float:
@@ -150,10 +150,10 @@ def cooldown_end(facts: Facts, state: State) -> float:
     if finished is None:
         return 0.0
     doublings = min(state.retraining.failures, 30)  # 2**30 times any cooldown is beyond the cap
-    return finished + min(cooldown * 2.0**doublings, max(cooldown, MAX_BACKOFF))
+    return finished + min(cooldown * 2.0**doublings, max(cooldown, _MAX_BACKOFF))
 
 
-def _start(facts: Facts, state: State, demand: Demand) -> Turn:
+def _start(facts: Facts, state: State, demand: _Demand) -> Turn:
     assert state.champion is not None  # a brake says so
     old, evidence = state.retraining, facts.evidence(state)
     labels = evidence.labels_total if evidence else old.labels_used
@@ -192,7 +192,7 @@ def pending_job(facts: Facts, state: State) -> list[StartRetraining]:
 def job_deadline(facts: Facts, retraining: RetrainingState) -> float:
     """Unix seconds after which a Job that has not ended counts as lost: all its tries, and some grace."""
     limits = facts.spec.retraining
-    return retraining.starts[-1] + limits.deadline * (limits.retries + 1) + GRACE
+    return retraining.starts[-1] + limits.deadline * (limits.retries + 1) + _GRACE
 
 
 def finish(facts: Facts, state: State) -> Turn:

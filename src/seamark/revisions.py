@@ -28,7 +28,7 @@ __all__ = [
 #: Revisions remembered, beside those in use.
 HISTORY = 10
 #: How long (seconds, at most) the champion before is kept warm: long enough to notice a bad promotion by eye.
-KEEP_PREVIOUS = 300.0
+_KEEP_PREVIOUS = 300.0
 
 
 def revision_name(deployment: str, digest: str) -> str:
@@ -125,14 +125,14 @@ def promote(facts: Facts, state: State, verdict: Verdict | None) -> Turn:
     assert state.rollout is not None
     name, before = state.rollout.challenger, state.champion
     reason = "PromotedByPerson" if state.rollout.forced else "GatesPassed"
-    evidence = describe(verdict) | {"previous": before, "approvers": list(state.rollout.approvers)}
+    evidence = _describe(verdict) | {"previous": before, "approvers": list(state.rollout.approvers)}
     actions: list[Action] = [Promote(name, before), Record("Promote", name, reason, evidence)]
     if state.rollout.announced < 100:
         actions.append(
             Notify("WeightChanged", name, "WeightChanged", f"100 % of the traffic to {name}", {"weight": 100})
         )
     actions.append(Notify("Promoted", name, reason, f"{name} is the champion, after {before}", evidence))
-    until = facts.now + min(facts.spec.rollout.progress_deadline, KEEP_PREVIOUS)
+    until = facts.now + min(facts.spec.rollout.progress_deadline, _KEEP_PREVIOUS)
     state = with_phase(state, name, "Champion")
     state = with_phase(state, before, "Retired") if before else state
     state = _with_failures(facts, state, name, failed=False)
@@ -144,7 +144,7 @@ def give_up(facts: Facts, state: State, reason: str, message: str, verdict: Verd
     assert state.rollout is not None
     rollout, champion = state.rollout, state.champion
     name = rollout.challenger
-    evidence = describe(verdict) | {"weight": rollout.weight, "step": rollout.step, "champion": champion}
+    evidence = _describe(verdict) | {"weight": rollout.weight, "step": rollout.step, "champion": champion}
     text = f"all traffic is back on {champion}: {message}" if rollout.weight else f"{champion} stays: {message}"
     state = with_phase(replace(state, rollout=None), name, "RolledBack")
     if reason != "Superseded":
@@ -165,7 +165,7 @@ def _with_failures(facts: Facts, state: State, name: str, *, failed: bool) -> St
     return replace(state, retraining=replace(state.retraining, failures=failures, finished=facts.now))
 
 
-def describe(verdict: Verdict | None) -> dict[str, Any]:
+def _describe(verdict: Verdict | None) -> dict[str, Any]:
     """The verdict as JSON for events and the audit trail."""
     if verdict is None:
         return {"verdict": None}

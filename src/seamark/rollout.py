@@ -22,7 +22,7 @@ __all__ = ["UNREADY_LIMIT", "begin", "elapsed", "explain", "obstacle", "proceed"
 #: A challenger that stops answering is given up after this long (seconds): time for one restart, not for many.
 UNREADY_LIMIT = 60.0
 
-Trouble = tuple[str, str] | None
+_Trouble = tuple[str, str] | None
 
 
 def begin(facts: Facts, state: State) -> Turn:
@@ -105,7 +105,7 @@ class _Look:
     verdict: Verdict | None
 
 
-def _never_became_ready(look: _Look) -> Trouble:
+def _never_became_ready(look: _Look) -> _Trouble:
     deadline, name = look.facts.spec.rollout.progress_deadline, look.rollout.challenger
     if look.rollout.ready_since is not None or look.state.paused or look.facts.now - look.rollout.started < deadline:
         return None
@@ -113,14 +113,14 @@ def _never_became_ready(look: _Look) -> Trouble:
     return "ChallengerNotReady", f"{name} was not ready within {deadline:g} s" + (cause and f": {cause}")
 
 
-def _crashes(look: _Look) -> Trouble:
+def _crashes(look: _Look) -> _Trouble:
     cause = look.facts.failing(look.rollout.challenger)
     if look.rollout.unready_since is None or not cause:
         return None
     return "ChallengerNotReady", f"{look.rollout.challenger} stopped answering: {cause}"
 
 
-def _stays_unready(look: _Look) -> Trouble:
+def _stays_unready(look: _Look) -> _Trouble:
     """A challenger of which some replicas are back gets the time that a new one gets."""
     name, since = look.rollout.challenger, look.rollout.unready_since
     if since is None or look.state.paused:
@@ -131,7 +131,7 @@ def _stays_unready(look: _Look) -> Trouble:
     return "ChallengerNotReady", f"{name} stopped answering and was not back within {limit:g} s"
 
 
-def _gates_say_worse(look: _Look) -> Trouble:
+def _gates_say_worse(look: _Look) -> _Trouble:
     """A person who promoted has overruled the gates, unless the promotion still waits for something else."""
     verdict = look.verdict
     if verdict is None or verdict.outcome != "Worse":
@@ -140,7 +140,7 @@ def _gates_say_worse(look: _Look) -> Trouble:
     return None if look.rollout.forced and not waits else (verdict.reason, verdict.message)
 
 
-def _doubt_lasts(look: _Look) -> Trouble:
+def _doubt_lasts(look: _Look) -> _Trouble:
     allowed, doubted = look.facts.spec.rollout.on_inconclusive, look.rollout.doubted
     if doubted is None or allowed.action == "pause" or _is_good(look.facts, look.verdict):
         return None
@@ -150,7 +150,7 @@ def _doubt_lasts(look: _Look) -> Trouble:
     return "Inconclusive", f"no verdict {allowed.seconds:g} s after the end of the step: {cause}"
 
 
-_TROUBLES: tuple[Callable[[_Look], Trouble], ...] = (
+_TROUBLES: tuple[Callable[[_Look], _Trouble], ...] = (
     _never_became_ready,
     _crashes,
     _stays_unready,

@@ -79,14 +79,14 @@ def _weights(seen: RouteSeen) -> dict[str, int]:
     return {name: weight for name, weight in seen.weights.items() if weight}
 
 
-def is_settled(facts: Facts, state: State) -> bool:
+def _is_settled(facts: Facts, state: State) -> bool:
     """Has the gateway confirmed the route it was last asked for, in a later observation than the one of asking?"""
     return state.route is not None and facts.now != state.route_asked and _matches(facts.seen.route, state.route)
 
 
 def is_confirmed(facts: Facts, state: State) -> bool:
     """Has the gateway confirmed the route the memory wants now?"""
-    return state.route == wanted_route(facts, state) and is_settled(facts, state)
+    return state.route == wanted_route(facts, state) and _is_settled(facts, state)
 
 
 def reroute(facts: Facts, state: State) -> Turn:
@@ -94,7 +94,7 @@ def reroute(facts: Facts, state: State) -> Turn:
     route = wanted_route(facts, state)
     if route is None:
         return state, ()
-    if _raises(route, state) and not is_settled(facts, state) and not _matches(facts.seen.route, route):
+    if _raises(route, state) and not _is_settled(facts, state) and not _matches(facts.seen.route, route):
         assert state.route is not None  # a rollout begins on a confirmed route
         route = state.route
     lost = not _matches(facts.seen.route, route) and ask_again(facts.now, state.route_asked)
@@ -133,7 +133,7 @@ def unwanted(facts: Facts, state: State) -> list[Retire]:
 
     What the gateway has counts too: a driver that died may have routed what the memory knows nothing of.
     """
-    if state.route is not None and not is_settled(facts, state):
+    if state.route is not None and not _is_settled(facts, state):
         return []
     asked, seen = state.route or Route({}), facts.seen.route or RouteSeen({})
     mirrors = [mirror[0] for mirror in (asked.mirror, seen.mirror) if mirror]

@@ -76,7 +76,7 @@ class Story:
         began = time.time()
         self.traffic.start()
         self._await("live quality is measured from labels", lambda: self._quality(labels=500), 60)
-        self._linger(max(0.0, 20 - (time.time() - began)))
+        self._linger(max(0.0, 30 - (time.time() - began)))
         self._claim(
             "live quality is measured from labels",
             lambda: (self._quality() or 0) > 0.9,
@@ -90,7 +90,7 @@ class Story:
         self._claim(
             "no alarm came before the shift",
             lambda: not alarms,
-            lambda: f"{len(alarms)} alarms in 20 s of quiet traffic",
+            lambda: f"{len(alarms)} alarms in 30 s of quiet traffic",
         )
         shifted = time.time()
         self.traffic.draw = replay(self.world, self.world.recalibrated())
