@@ -205,7 +205,8 @@ def _quantile_edges(values: NDArray[np.float64]) -> tuple[float, ...]:
     """
     quantiles = np.quantile(values, np.linspace(0, 1, _BINS + 1)[1:-1], method="higher")
     edges, repeats = np.unique(quantiles, return_counts=True)
-    after = np.nextafter(edges[repeats > 1], np.inf)
+    with np.errstate(over="ignore"):  # nothing is after the largest number; that edge is left out
+        after = np.nextafter(edges[repeats > 1], np.inf)
     return tuple(float(edge) for edge in np.unique(np.concatenate([edges, after[np.isfinite(after)]])))
 
 

@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from deltalake import DeltaTable
 
+from seamark.log import table
 from seamark_local.demo import data
 from seamark_local.demo.platform import Platform
-from seamark_local.demo.story import read_manifest, replay
-from seamark_local.demo.traffic import Traffic
+from seamark_local.demo.story import failed, read_manifest, replay
+from seamark_local.demo.traffic import Answer, Traffic
 from seamark_local.store import Store
 
 MODEL = "scanner"
+
+Up = Callable[[dict[str, Any]], "Running"]
+
+
+def processes_of(home: Path) -> list[psutil.Process]:
+    """Every living process that has the home's path among its arguments or in its environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            text = "\0".join((*process.cmdline(), *process.environ().values()))
+            if str(home) in text and process.status() != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
 
 
 @dataclass
@@ -30,6 +55,12 @@ class Running:
     world: data.World
     traffics: list[Traffic] = field(default_factory=list)
 
+    @property
+    def home(self) -> Path:
+        return self.platform.home
+
+    # --- users
+
     def traffic(self, rate: float) -> Traffic:
         draw = replay(self.world, self.world.live)
         traffic = Traffic(self.platform.host, self.platform.port, MODEL, rate, draw)
@@ -37,8 +68,12 @@ class Running:
         traffic.start()
         return traffic
 
-    def events(self, kind: str) -> list[dict[str, Any]]:
-        return [event for event in self.store.events() if event["kind"] == kind]
+    def answers(self, traffic: Traffic, count: int) -> None:
+        """Waits for `count` more answers of status 200."""
+        before = len(answered(traffic))
+        self.until(lambda: len(answered(traffic)) >= before + count)
+
+    # --- waiting
 
     def until(self, happened: Callable[[], object], seconds: float = 60) -> None:
         """Waits for a condition, failing with what was seen when it does not come."""
@@ -46,9 +81,92 @@ class Running:
         while not happened():
             self.platform.check()
             if time.monotonic() > deadline:
-                told = [f"{event['kind']}: {event['message']}" for event in self.store.events()]
-                raise AssertionError(f"not within {seconds:.0f} s; events: {told}; {self.store.summary(MODEL)}")
+                raise AssertionError(f"not within {seconds:.0f} s; {self.told()}")
             time.sleep(0.05)
+
+    def throughout(self, seconds: float, holds: Callable[[], object]) -> None:
+        """Watches that a condition holds all the time."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            assert holds(), self.told()
+            time.sleep(0.1)
+
+    def told(self) -> str:
+        told = [f"{event['kind']}: {event['message']}" for event in self.store.events()]
+        return f"events: {told}; {self.store.summary(MODEL)}"
+
+    # --- what happened
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        return [event for event in self.store.events() if event["kind"] == kind]
+
+    def weight(self, revision: str | None) -> int:
+        """Percent of the traffic that the gateway has confirmed for the revision."""
+        shown = self.store.summary(MODEL).get("revisions", [])
+        return next((int(one["weight"]) for one in shown if one["name"] == revision), 0)
+
+    @property
+    def challenger(self) -> str | None:
+        state = self.store.state(MODEL)
+        return state.rollout.challenger if state and state.rollout else None
+
+    @property
+    def champion(self) -> str | None:
+        state = self.store.state(MODEL)
+        return state.champion if state else None
+
+    def logged(self, kind: str) -> Counter[str]:
+        """How often each prediction id is in a table of the log."""
+        return logged(self.home / "data", kind)
+
+    # --- harm
+
+    def pid(self, process: str) -> int:
+        return self.store.statuses()[process].pid
+
+    def kill(self, process: str) -> None:
+        """kill -9, then wait until a new process answers in its place."""
+        old = self.pid(process)
+        os.kill(old, signal.SIGKILL)
+
+        def replaced() -> bool:
+            status = self.store.statuses().get(process)
+            return status is not None and status.pid not in (0, old) and status.phase == "ready"
+
+        self.until(replaced, 30)
+
+    @contextmanager
+    def stopped(self, pids: list[int]) -> Iterator[None]:
+        """Processes that stand still meanwhile, as on a laptop that sleeps."""
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in reversed(pids):
+                os.kill(pid, signal.SIGCONT)
+
+
+def logged(root: Path, kind: str) -> Counter[str]:
+    """How often each prediction id is in a table of the log under `root`."""
+    try:
+        found = DeltaTable(table(str(root), kind, "default", MODEL)).to_pyarrow_table(columns=["prediction_id"])
+    except Exception:  # the table comes with its first batch
+        return Counter()
+    return Counter(found["prediction_id"].to_pylist())
+
+
+def answered(traffic: Traffic) -> set[str]:
+    """The prediction ids of all answers of status 200."""
+    return {answer.prediction_id for answer in traffic.since(0) if answer.status == 200}
+
+
+def failures(traffic: Traffic) -> list[Answer]:
+    """Requests without an answer, and those that failed through the server's fault."""
+    return [answer for answer in traffic.since(0) if failed(answer)]
+
+
+# --- models
 
 
 @pytest.fixture(scope="session")
@@ -58,53 +176,79 @@ def world() -> data.World:
 
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory, world: data.World) -> Path:
-    """Packages `v1` and `v2`, both good, trained on different halves of the training rows."""
+    """A folder with the trained package `v1`, and `v2`, the same model in another version."""
     folder = tmp_path_factory.mktemp("packages")
-    half = len(world.train) // 2
-    parts = {"v1": slice(None), "v2": slice(half // 4, None)}
-    for version, part in parts.items():
-        table = folder / f"{version}.csv"
-        data.write_csv(table, world.names, world.train[part], world.train_labels[part])
-        command = [sys.executable, "-m", "seamark_trainer.initial", "--data", str(table), "--target", data.TARGET]
-        command += ["--name", MODEL, "--version", version, "-o", str(folder / version), "--candidates", "logistic"]
-        subprocess.run(command, check=True, capture_output=True)
+    rows = folder / "rows.csv"
+    data.write_csv(rows, world.names, world.train, world.train_labels)
+    command = [sys.executable, "-m", "seamark_trainer.initial", "--data", str(rows), "--target", data.TARGET]
+    command += ["--name", MODEL, "--version", "v1", "-o", str(folder / "v1"), "--candidates", "logistic"]
+    subprocess.run(command, check=True, capture_output=True)
+    variant(folder / "v1", "v2")
     return folder
+
+
+def variant(package: Path, version: str, model: bytes | None = None, form: str = "onnx", **changes: Any) -> Path:
+    """A valid copy of the package beside it: another version, perhaps another model file or other fields."""
+    folder = package.parent / version
+    shutil.copytree(package, folder)
+    manifest = json.loads((folder / "seamark.json").read_bytes()) | {"version": version} | changes
+    if model is not None:
+        (folder / manifest["model"]["file"]).unlink()
+        (folder / f"model.{form}").write_bytes(model)
+        digest = hashlib.sha256(model).hexdigest()
+        manifest["model"] = {"file": f"model.{form}", "format": form, "sha256": digest}
+    (folder / "seamark.json").write_text(json.dumps(manifest))
+    return folder
+
+
+# --- the platform
 
 
 @pytest.fixture
 def manifest(packages: Path) -> dict[str, Any]:
+    return quick_manifest(packages)
+
+
+def quick_manifest(packages: Path) -> dict[str, Any]:
     """The demo's manifest, quicker, that retrains only when a test says so."""
     document = read_manifest()
     spec = document["spec"]
     spec["model"]["uri"] = str(packages / "v1")
     spec["rollout"]["steps"] = [
-        {"shadow": {"percent": 100, "for": "2s"}},
+        {"shadow": {"percent": 100, "for": "1s"}},
         {"weight": 20},
-        {"hold": {"for": "2s"}},
+        {"hold": {"for": "1s"}},
     ]
     spec["rollout"]["gates"] = [{"metric": "errorRate", "margin": 0.2}, {"metric": "shadowAgreement", "min": 0.5}]
     spec["retraining"] = {"triggers": [{"newLabels": 10**9}], "cooldown": "1s"}
     return document
 
 
-@pytest.fixture
-def up(tmp_path: Path, world: data.World) -> Iterator[Callable[[dict[str, Any]], Running]]:
-    """Starts the platform for a manifest; everything is stopped at the end of the test."""
-    started: list[Running] = []
-
-    def start(document: dict[str, Any]) -> Running:
-        home = tmp_path / "home"
-        home.mkdir(exist_ok=True)
-        platform = Platform(home)
+@contextmanager
+def launched(home: Path, document: dict[str, Any], world: data.World) -> Iterator[Running]:
+    """`seamark up`, from the first answer to its end."""
+    home.mkdir(exist_ok=True)
+    platform = Platform(home)
+    store: Store | None = None
+    running: Running | None = None
+    try:
         platform.start(document)
-        running = Running(platform, Store(home / "state.db"), world)
-        started.append(running)
+        store = Store(home / "state.db")
+        running = Running(platform, store, world)
         running.until(lambda: running.events("Deployed"))
-        return running
-
-    yield start
-    for running in started:
-        for traffic in running.traffics:
+        yield running
+    finally:
+        for traffic in running.traffics if running else []:
             traffic.stop()
-        running.store.close()
-        running.platform.stop()
+        if store:
+            store.close()
+        platform.stop()
+
+
+@pytest.fixture
+def up(tmp_path: Path, world: data.World) -> Iterator[Up]:
+    """Starts the platform for a manifest; everything is stopped at the end of the test."""
+    from contextlib import ExitStack
+
+    with ExitStack() as started:
+        yield lambda document: started.enter_context(launched(tmp_path / "home", document, world))

@@ -18,12 +18,21 @@ from seamark.errors import InvalidInput, InvalidPackage
 from seamark.package import CATEGORY, Schema
 from seamark_predictor.model import Model, ModelError, Output
 from seamark_predictor.package import Package
-from seamark_predictor.rows import Reader, Rows, names_text
+from seamark_predictor.rows import Reader, Rows, show
 
 __all__ = ["LARGEST", "Answer", "Dataplane"]
 
 #: The largest number a model is given, either sign: most compute in single precision.
 LARGEST = float(np.finfo(np.float32).max)
+
+#: Violations told in one message; all of them are counted.
+_SHOWN = 5
+_BROKEN = {
+    "missing": "is missing",
+    "nonfinite": "is NaN or infinite",
+    "range": "is out of range",
+    "category": "has an unknown category",
+}
 
 Violation = tuple[str, str, int]
 
@@ -114,7 +123,7 @@ class Dataplane:
         violations += _by_feature(self.schema.numbers, infinite, "nonfinite")
         violations += _by_feature(self.schema.numbers, (np.abs(numbers) > LARGEST) & ~infinite, "range")
         if violations:
-            _refuse("the model cannot take these values", violations)
+            _refuse("the model cannot take such values", violations)
 
     def _missing(self, rows: Rows) -> list[Violation]:
         found = _by_feature(self.schema.numbers, np.isnan(rows.numbers) & self._strict, "missing")
@@ -173,8 +182,14 @@ def _by_feature(names: Iterable[str], broken: NDArray[np.bool_], rule: str) -> l
     return [(name, rule, count) for name, count in zip(names, counts, strict=True) if count]
 
 
+def _in_words(feature: str, rule: str, count: int) -> str:
+    rows = "1 row" if count == 1 else f"{count} rows"
+    return f"{show(feature)} {_BROKEN.get(rule, f'breaks the rule {rule}')} in {rows}"
+
+
 def _refuse(problem: str, violations: list[Violation]) -> NoReturn:
-    shown = names_text([f"{feature} ({rule}, {count} rows)" for feature, rule, count in violations])
+    shown = "; ".join(_in_words(*violation) for violation in violations[:_SHOWN])
+    shown += f"; and {len(violations) - _SHOWN} more" if len(violations) > _SHOWN else ""
     raise InvalidInput(f"Cannot predict: {problem}: {shown}", status=422, violations=tuple(violations))
 
 

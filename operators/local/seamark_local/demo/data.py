@@ -1,8 +1,10 @@
 """The demo's data: the breast cancer (diagnostic) set that ships inside scikit-learn.
 
 The 569 rows are put in one fixed order and taken as if collected one after the other: the first half trains the first
-model, the second half is the world to come. Live traffic is drawn from the second half with replacement, so a row is
-seen many times; retraining therefore meets rows it will be asked about again, and the demo's accuracies flatter.
+model, the second half is the world to come. The order was chosen so that the halves are alike: in most orders one half
+differs from the other somewhere, and with replayed rows that would be, rightly, drift from the first minute. Live
+traffic is drawn from the second half with replacement, so a row is seen many times; retraining therefore meets rows it
+will be asked about again, and the demo's accuracies flatter.
 """
 
 from __future__ import annotations
@@ -18,14 +20,14 @@ from numpy.typing import NDArray
 __all__ = ["RECALIBRATED", "TARGET", "World", "load", "write_csv"]
 
 TARGET = "diagnosis"
-SEED = 7
+SEED = 320
 
 #: What the recalibration multiplies. The scanner now reports coarser texture and less smooth outlines.
 RECALIBRATED: Mapping[str, float] = {
-    "worst smoothness": 1.3,
-    "mean smoothness": 1.3,
-    "worst texture": 1.3,
-    "mean texture": 1.3,
+    "worst smoothness": 1.35,
+    "mean smoothness": 1.35,
+    "worst texture": 1.35,
+    "mean texture": 1.35,
 }
 
 

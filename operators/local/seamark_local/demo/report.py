@@ -14,6 +14,7 @@ __all__ = ["render"]
 WIDTH, HEIGHT = 960, 190
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 26
 DEPTH = HEIGHT - TOP - BOTTOM
+NAMES, BAR = 170, 28
 COLOURS = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#64748b")
 MARKED = ("Alarm", "AlarmCleared", "RetrainingStarted", "Promoted", "RolledBack", "ContractViolated")
 
@@ -53,8 +54,8 @@ def render(summary: dict[str, Any], samples: Sequence[dict[str, Any]], chapters:
         state="good" if summary["passed"] else "bad",
         facts=f"{len(summary['events'])} events, {summary['requests']} requests, {ended - summary['started']:.0f} s, "
         + time.strftime("%Y-%m-%d %H:%M", time.localtime(summary["started"])),
-        charts="".join(charts),
-        checks="".join(_check(check) for check in summary["checks"]),
+        charts="".join(charts) + _ranking(summary["events"]),
+        checks="".join(_chapter(title, summary["checks"]) for _, title in chapters),
         events="".join(_event(event, began) for event in summary["events"]),
     )
 
@@ -121,7 +122,7 @@ class _Axis:
     def _bands(self) -> str:
         ends = [moment for moment, _ in self._chapters[1:]] + [self._began + self._span]
         bands = []
-        for i, ((start, title), end) in enumerate(zip(self._chapters, ends, strict=True)):
+        for i, ((start, title), end) in enumerate(zip(self._chapters, ends, strict=False)):
             x = self._x(start)
             width = max(self._x(end) - x, 0)
             bands.append(
@@ -172,13 +173,41 @@ def _plain(value: float) -> str:
     return f"{value:.1f}"
 
 
-def _check(check: dict[str, Any]) -> str:
-    mark = "✔" if check["passed"] else "✖"
-    state = "good" if check["passed"] else "bad"
-    return (
-        f'<tr><td class="{state}">{mark}</td><td>{html.escape(check["claim"])}</td>'
-        f"<td>{html.escape(check['detail'])}</td><td class=chapter>{html.escape(check['chapter'])}</td></tr>"
+def _ranking(events: Sequence[dict[str, Any]]) -> str:
+    """What the alarm said before the retraining: each feature's score beside its threshold, by impact."""
+    cleared = next((event["time"] for event in events if event["kind"] == "AlarmCleared"), float("inf"))
+    alarms = [event for event in events if event["kind"] == "Alarm" and event["time"] < cleared]
+    findings = alarms[-1]["evidence"]["findings"] if alarms else []
+    if not findings:
+        return ""
+    scale = (WIDTH - 2 * RIGHT - NAMES) / max(finding["score"] for finding in findings)
+    bars = []
+    for i, finding in enumerate(findings):
+        y = i * BAR + 8
+        limit = NAMES + finding["threshold"] * scale
+        label = html.escape(finding["feature"] or finding["kind"])
+        bars.append(
+            f'<text x="{NAMES - 8}" y="{y + 14}" text-anchor="end">{label}</text>'
+            f'<rect fill="{COLOURS[0]}" x="{NAMES}" y="{y}" width="{finding["score"] * scale:.1f}" height="{BAR - 8}"/>'
+            f'<line class="limit" x1="{limit:.1f}" x2="{limit:.1f}" y1="{y - 3}" y2="{y + BAR - 5}"/>'
+            f'<text class="inside" x="{NAMES + 6}" y="{y + 14}">{finding["score"]:.2f}</text>'
+        )
+    title = "The last alarm: drift by feature, ranked by impact (dashed: threshold)"
+    drawing = (
+        f'<svg viewBox="0 0 {WIDTH} {len(findings) * BAR + 12}" role="img" aria-label="{title}">{"".join(bars)}</svg>'
     )
+    return f"<figure><figcaption>{title}</figcaption>{drawing}</figure>"
+
+
+def _chapter(title: str, checks: Sequence[dict[str, Any]]) -> str:
+    rows = "".join(_check(check) for check in checks if check["chapter"] == title)
+    return f"<tr><th colspan=3>{html.escape(title)}</th></tr>{rows}"
+
+
+def _check(check: dict[str, Any]) -> str:
+    mark, state = ("✔", "good") if check["passed"] else ("✖", "bad")
+    claim, detail = html.escape(check["claim"]), html.escape(check["detail"])
+    return f'<tr><td class="{state}">{mark}</td><td>{claim}</td><td>{detail}</td></tr>'
 
 
 def _event(event: dict[str, Any], began: float) -> str:
