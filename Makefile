@@ -8,7 +8,6 @@ UV_VERSION := 0.13.8
 UV := .tools/bin/uv
 RUN := .venv/bin
 export UV_PYTHON_DOWNLOADS := never
-export UV_LINK_MODE := copy
 
 .PHONY: help install fmt lint test demo coverage clean
 
