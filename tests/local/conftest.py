@@ -12,8 +12,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ MODEL = "scanner"
 Up = Callable[[dict[str, Any]], "Running"]
 
 
-def processes_of(home: Path) -> list[psutil.Process]:
-    """Every living process that has the home's path among its arguments or in its environment."""
+def find_processes(home: Path) -> list[psutil.Process]:
+    """Every living process with the home's path among its arguments or in its environment."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -68,10 +69,23 @@ class Running:
         traffic.start()
         return traffic
 
-    def answers(self, traffic: Traffic, count: int) -> None:
-        """Waits for `count` more answers of status 200."""
-        before = len(answered(traffic))
-        self.until(lambda: len(answered(traffic)) >= before + count)
+    def answered(self, traffic: Traffic) -> set[str]:
+        """The prediction ids of all answers of status 200."""
+        return {answer.prediction_id for answer in traffic.since(0) if answer.status == 200}
+
+    def failures(self, traffic: Traffic) -> list[Answer]:
+        """Requests without an answer, and those that failed through the server's fault."""
+        return [answer for answer in traffic.since(0) if failed(answer)]
+
+    def await_answers(self, traffic: Traffic, count: int, by: str | None = None) -> None:
+        """Waits for `count` good answers to requests sent from now on, by one revision or by any."""
+        now = time.time()
+
+        def came() -> bool:
+            good = [answer for answer in traffic.since(now) if answer.status == 200]
+            return len([answer for answer in good if by in (None, answer.revision)]) >= count
+
+        self.until(came)
 
     # --- waiting
 
@@ -156,16 +170,6 @@ def logged(root: Path, kind: str) -> Counter[str]:
     return Counter(found["prediction_id"].to_pylist())
 
 
-def answered(traffic: Traffic) -> set[str]:
-    """The prediction ids of all answers of status 200."""
-    return {answer.prediction_id for answer in traffic.since(0) if answer.status == 200}
-
-
-def failures(traffic: Traffic) -> list[Answer]:
-    """Requests without an answer, and those that failed through the server's fault."""
-    return [answer for answer in traffic.since(0) if failed(answer)]
-
-
 # --- models
 
 
@@ -183,12 +187,12 @@ def packages(tmp_path_factory: pytest.TempPathFactory, world: data.World) -> Pat
     command = [sys.executable, "-m", "seamark_trainer.initial", "--data", str(rows), "--target", data.TARGET]
     command += ["--name", MODEL, "--version", "v1", "-o", str(folder / "v1"), "--candidates", "logistic"]
     subprocess.run(command, check=True, capture_output=True)
-    variant(folder / "v1", "v2")
+    make_variant(folder / "v1", "v2")
     return folder
 
 
-def variant(package: Path, version: str, model: bytes | None = None, form: str = "onnx", **changes: Any) -> Path:
-    """A valid copy of the package beside it: another version, perhaps another model file or other fields."""
+def make_variant(package: Path, version: str, model: bytes | None = None, form: str = "onnx", **changes: Any) -> Path:
+    """A copy of the package beside it: another version, perhaps another model file or other fields, digests right."""
     folder = package.parent / version
     shutil.copytree(package, folder)
     manifest = json.loads((folder / "seamark.json").read_bytes()) | {"version": version} | changes
@@ -199,6 +203,12 @@ def variant(package: Path, version: str, model: bytes | None = None, form: str =
         manifest["model"] = {"file": f"model.{form}", "format": form, "sha256": digest}
     (folder / "seamark.json").write_text(json.dumps(manifest))
     return folder
+
+
+@pytest.fixture(scope="session")
+def variant(packages: Path) -> Callable[..., Path]:
+    """`variant(version, model, form, **changes)`: see `make_variant`; the package is `v1`."""
+    return partial(make_variant, packages / "v1")
 
 
 # --- the platform
@@ -248,7 +258,47 @@ def launched(home: Path, document: dict[str, Any], world: data.World) -> Iterato
 @pytest.fixture
 def up(tmp_path: Path, world: data.World) -> Iterator[Up]:
     """Starts the platform for a manifest; everything is stopped at the end of the test."""
-    from contextlib import ExitStack
-
     with ExitStack() as started:
         yield lambda document: started.enter_context(launched(tmp_path / "home", document, world))
+
+
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory: pytest.TempPathFactory, packages: Path, world: data.World) -> Iterator[Running]:
+    """A platform with two replicas and nothing to decide, for tests that leave it as they found it.
+
+    Its log is on a disk of its own of 96 MiB, where this user may mount one.
+    """
+    home = tmp_path_factory.mktemp("steady") / "home"
+    (home / "data").mkdir(parents=True)
+    document = quick_manifest(packages)
+    document["spec"]["serving"] = {"replicas": 2}
+    with mounted(home / "data", 96), launched(home, document, world) as running:
+        yield running
+
+
+@contextmanager
+def mounted(folder: Path, mebibytes: int) -> Iterator[bool]:
+    """A small disk at the folder, if this user may mount one; yields whether it is there."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(folder)]
+    done = subprocess.run(command, capture_output=True, check=False)
+    try:
+        yield done.returncode == 0
+    finally:
+        if done.returncode == 0:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of 1 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    with mounted(folder, 1) as is_there:
+        if not is_there:
+            pytest.skip("this user may not mount a disk")
+        yield folder
+
+
+@pytest.fixture
+def processes_of() -> Callable[[Path], list[psutil.Process]]:
+    return find_processes
