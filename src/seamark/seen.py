@@ -18,12 +18,16 @@ Verb = Literal["promote", "abort", "pause", "resume", "approve"]
 
 @dataclass(frozen=True, slots=True)
 class ModelSeen:
-    """What spec.model.uri resolves to now; `error` says why it cannot be used, and then digest is empty."""
+    """What spec.model.uri resolves to now; `error` says why it cannot be used, and then digest is empty.
+
+    format: the package's own, as `onnx`; empty while unknown.
+    """
 
     uri: str
     digest: str = ""
     version: str = ""
     error: str = ""
+    format: str = ""
 
 
 @dataclass(frozen=True, slots=True)

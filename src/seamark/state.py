@@ -33,7 +33,8 @@ class Route:
     """Send traffic by weight (whole percents, sum 100) and copy `mirror[1]` percent to `mirror[0]`.
 
     fallback: who answers a request whose revision cannot; only revisions that users may see.
-    match: (header, value) pairs whose requests go to the challenger; sticky: the header that pins a user to an arm.
+    match: (header, value) pairs whose requests go to the revision `match_to`, whatever its weight; without pairs it is
+    None. sticky: the header that pins a user to an arm.
     """
 
     weights: Mapping[str, int]
@@ -41,6 +42,7 @@ class Route:
     fallback: str | None = None
     match: tuple[tuple[str, str], ...] = ()
     sticky: str | None = None
+    match_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ def _rollout_route(facts: Facts, champion: str, rollout: RolloutState, previous:
         fallback=champion if weight or match else previous,
         match=match,
         sticky=wish.sticky_header if 0 < weight < 100 or match else None,
+        match_to=challenger if match else None,
     )
 
 
@@ -137,5 +138,5 @@ def unwanted(facts: Facts, state: State) -> list[Retire]:
         return []
     asked, seen = state.route or Route({}), facts.seen.route or RouteSeen({})
     mirrors = [mirror[0] for mirror in (asked.mirror, seen.mirror) if mirror]
-    needed = {*_served(state), *asked.weights, asked.fallback, *_weights(seen), *mirrors}
+    needed = {*_served(state), *asked.weights, asked.fallback, asked.match_to, *_weights(seen), *mirrors}
     return [Retire(name) for name in sorted(facts.seen.revisions) if name not in needed]

@@ -16,7 +16,7 @@ from seamark.spec import ModelDeployment
 from seamark.state import State
 from seamark_local import definitions
 from seamark_local.home import Home
-from seamark_local.packages import Packages, resolve_model
+from seamark_local.packages import Packages, allowed, resolve_model
 from seamark_local.store import Manifest, Status, Store
 from seamark_local.wanted import Served, load
 
@@ -148,7 +148,7 @@ class Gatherer:
         return Seen(
             now=now,
             generation=manifest.generation,
-            model=self.packages.resolve(spec.model.uri),
+            model=allowed(self.packages.resolve(spec.model.uri), spec.model),
             revisions={name: revision_seen(name, served, statuses) for name, served in wanted.serving.items()},
             route=route,
             evidence=self.evidence(spec.name, definitions.port(statuses, "analyzer")),

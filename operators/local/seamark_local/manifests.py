@@ -13,7 +13,7 @@ import yaml
 
 from seamark.errors import InvalidSpec, UserError
 from seamark.spec import ModelDeployment, parse
-from seamark_local.packages import resolve_model
+from seamark_local.packages import allowed, resolve_model
 
 __all__ = ["Given", "check_models", "load_documents", "read"]
 
@@ -64,11 +64,12 @@ def read(files: Sequence[Path]) -> list[Given]:
 
 
 def check_models(given: Sequence[Given]) -> None:
-    """Raises `UserError` for the first model package that cannot be read."""
+    """Raises `UserError` for the first model package that cannot be read, or is not what its manifest allows."""
     for manifest in given:
-        model = resolve_model(manifest.deployment.model.uri)
-        if model.error:
-            raise UserError(f"{manifest.where}: spec.model.uri: {model.error}")
+        model = manifest.deployment.model
+        seen = allowed(resolve_model(model.uri), model)
+        if seen.error:
+            raise UserError(f"{manifest.where}: spec.model.uri: {seen.error}")
 
 
 def _read_file(file: Path) -> Iterator[Given]:

@@ -146,8 +146,8 @@ def _model_clusters(model: Model, also: Iterable[str]) -> list[Document]:
         return [(revision, port) for revision in revisions for port in model.ports.get(revision, ())]
 
     names = {*(name for name, weight in route.weights.items() if weight > 0), *also}
-    if route.match and (challenger := _challenger(route)):
-        names.add(challenger)
+    if route.match_to:
+        names.add(route.match_to)
     result = [
         _cluster(_cluster_name(model.name, name), (targets([name]), targets(_backups(route, name))))
         for name in sorted(names)
@@ -176,14 +176,6 @@ def _ports(services: Services) -> tuple[tuple[str, int], ...]:
 
 
 # --- routes
-
-
-def _challenger(route: Route) -> str | None:
-    """Who answers requests with a matching header: the revision beside the fallback, or the one that gets copies."""
-    others = [name for name in route.weights if name != route.fallback]
-    if len(others) == 1:
-        return others[0]
-    return route.mirror[0] if route.mirror else None
 
 
 def _retry_policy() -> Document:
@@ -243,11 +235,11 @@ def _model_routes(model: Model) -> list[Document]:
         text = f"model {model.name} has no revision that is ready yet"
         return [{"match": _model_path(model.name), "direct_response": _direct(503, text)}]
     result: list[Document] = []
-    challenger = _challenger(model.route)
-    for header, value in model.route.match if challenger else ():
-        matcher = {"name": header, "string_match": {"exact": value}}
-        action = _model_action(model.name, model.route, {challenger or "": 100}, copied=False)
-        result.append({"match": {**_model_path(model.name), "headers": [matcher]}, "route": action})
+    if model.route.match_to:
+        chosen = _model_action(model.name, model.route, {model.route.match_to: 100}, copied=False)
+        for header, value in model.route.match:
+            matcher = {"name": header, "string_match": {"exact": value}}
+            result.append({"match": {**_model_path(model.name), "headers": [matcher]}, "route": chosen})
     action = _model_action(model.name, model.route, model.route.weights, copied=True)
     # The name marks the route whose weights are the deployment's: see `confirmed_route`.
     result.append({"name": _main_route(model.name), "match": _model_path(model.name), "route": action})
