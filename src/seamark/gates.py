@@ -65,7 +65,8 @@ def _error_rate(gate: Gate, evidence: Evidence, alpha: float) -> _Finding:
     if champion.total == 0 or challenger.total == 0:
         return _no_data("error rate", "requests", champion.total, challenger.total)
     harm = difference(champion, challenger, alpha)
-    return _margin_finding("ErrorRate", harm, gate.margin or 0.0, _against("error rate", champion, challenger))
+    what = _against("error rate", champion, challenger, "requests")
+    return _margin_finding("ErrorRate", harm, gate.margin or 0.0, what)
 
 
 def _errors(arm: Arm | None) -> Share:
@@ -86,7 +87,7 @@ def _accuracy(gate: Gate, evidence: Evidence, alpha: float) -> _Finding:
         findings.append(_paired_accuracy(paired, margin, share))
     if by_arm:
         low, high = difference(champion, challenger, share)
-        what = _against("accuracy", champion, challenger)
+        what = _against("accuracy", champion, challenger, "labels")
         findings.append(_margin_finding("Accuracy", (-high, -low), margin, what, can_be_better=True))
     return min(findings, key=lambda finding: _OVER_SOURCES.index(finding.outcome))
 
@@ -104,7 +105,7 @@ def _paired_accuracy(pairs: Pairs, margin: float, alpha: float) -> _Finding:
     low, high = paired_difference(pairs.only_champion, pairs.only_challenger, total, alpha)
     champion = (pairs.both_right + pairs.only_champion) / total
     challenger = (pairs.both_right + pairs.only_challenger) / total
-    what = f"accuracy {_number(challenger)} against {_number(champion)} (n={total} pairs)"
+    what = f"accuracy {_number(challenger)} against the champion's {_number(champion)} ({total} labelled pairs)"
     return _margin_finding("Accuracy", (-high, -low), margin, what, can_be_better=True)
 
 
@@ -118,7 +119,7 @@ def _shadow_agreement(gate: Gate, evidence: Evidence, alpha: float) -> _Finding:
         return _Finding("Inconclusive", "NoData", "shadow agreement: no paired answers")
     least = gate.min or 0.0
     low, high = proportion(agree.count, agree.total, alpha)
-    what = f"shadow agreement {_number(agree.value)} (n={agree.total} pairs), needs {_number(least)}"
+    what = f"shadow agreement {_number(agree.value)} ({agree.total} pairs), needs {_number(least)}"
     if high < least:
         return _Finding("Worse", "AgreementTooLow", f"{what}: at most {_number(high)}")
     if low >= least:
@@ -133,7 +134,7 @@ def _latency(gate: Gate, evidence: Evidence, alpha: float) -> _Finding:
     n, m = sum(champion.counts), sum(challenger.counts)
     if a is None or b is None:
         return _no_data("p99", "requests", n, m)
-    what = f"p99 {_seconds(b)} against {_seconds(a)} (n={m}, {n})"
+    what = f"p99 {_seconds(b)} against the champion's {_seconds(a)} ({m} and {n} requests)"
     a_high = quantile_bounds(champion, 0.99, alpha / 2)[1]
     b_low = quantile_bounds(challenger, 0.99, alpha / 2)[0]
     if _is_slower(gate, a_high, b_low):
@@ -177,7 +178,7 @@ def _margin_finding(
     if high <= margin:
         within = f"at most {_number(high)} worse" if high >= 0 else f"at least {_number(-high)} better"
         return _Finding("Equivalent", "WithinBounds", f"{what}: {within}")
-    return _not_enough(f"{what}: {' to '.join(_signed(low, high))}, margin {margin:g}")
+    return _not_enough(f"{what}: between {' and '.join(_signed(low, high))}; {margin:g} worse is allowed")
 
 
 def _signed(low: float, high: float) -> Iterator[str]:
@@ -190,12 +191,13 @@ def _not_enough(message: str) -> _Finding:
 
 
 def _no_data(metric: str, of: str, champion: int, challenger: int) -> _Finding:
-    return _Finding("Inconclusive", "NoData", f"{metric}: no {of} to compare (n={challenger}, {champion})")
+    counts = f"challenger {challenger}, champion {champion}"
+    return _Finding("Inconclusive", "NoData", f"{metric}: no {of} to compare ({counts})")
 
 
-def _against(metric: str, champion: Share, challenger: Share) -> str:
-    values = f"{_number(challenger.value or 0.0)} against {_number(champion.value or 0.0)}"
-    return f"{metric} {values} (n={challenger.total}, {champion.total})"
+def _against(metric: str, champion: Share, challenger: Share, of: str) -> str:
+    values = f"{_number(challenger.value or 0.0)} against the champion's {_number(champion.value or 0.0)}"
+    return f"{metric} {values} ({challenger.total} and {champion.total} {of})"
 
 
 def _number(value: float) -> str:
@@ -203,4 +205,4 @@ def _number(value: float) -> str:
 
 
 def _seconds(value: float) -> str:
-    return f"{value:.3g} s"
+    return f"{value:.3g} s" if value >= 1 else f"{1000 * value:.3g} ms"

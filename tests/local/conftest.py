@@ -131,7 +131,7 @@ class Running:
 
     def logged(self, kind: str) -> Counter[str]:
         """How often each prediction id is in a table of the log."""
-        return logged(self.home / "data", kind)
+        return ids_in(self.home / "data", kind)
 
     # --- harm
 
@@ -161,7 +161,7 @@ class Running:
                 os.kill(pid, signal.SIGCONT)
 
 
-def logged(root: Path, kind: str) -> Counter[str]:
+def ids_in(root: Path, kind: str) -> Counter[str]:
     """How often each prediction id is in a table of the log under `root`."""
     try:
         found = DeltaTable(table(str(root), kind, "default", MODEL)).to_pyarrow_table(columns=["prediction_id"])
@@ -302,3 +302,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def processes_of() -> Callable[[Path], list[psutil.Process]]:
     return find_processes
+
+
+@pytest.fixture
+def logged() -> Callable[[Path, str], Counter[str]]:
+    return ids_in

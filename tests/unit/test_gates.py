@@ -59,7 +59,7 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             requests((1, 5000), (600, 5000)),
             "Worse",
             "ErrorRateWorse",
-            "error rate 0.12 against 0.0002 (n=5000, 5000): at least 0.0999 worse",
+            "error rate 0.12 against the champion's 0.0002 (5000 and 5000 requests): at least 0.0999 worse",
             id="many more errors are worse",
         ),
         pytest.param(
@@ -67,7 +67,7 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             requests((0, 5000), (0, 5000)),
             "Equivalent",
             "WithinBounds",
-            "error rate 0 against 0 (n=5000, 5000): at most 0.0017 worse",
+            "error rate 0 against the champion's 0 (5000 and 5000 requests): at most 0.0017 worse",
             id="no errors in thousands of requests are within a margin of 1 %",
         ),
         pytest.param(
@@ -75,7 +75,7 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             requests((600, 5000), (0, 5000)),
             "Equivalent",
             "WithinBounds",
-            "error rate 0 against 0.12 (n=5000, 5000): at least 0.101 better",
+            "error rate 0 against the champion's 0.12 (5000 and 5000 requests): at least 0.101 better",
             id="fewer errors are no reason to call a model better",
         ),
         pytest.param(
@@ -83,7 +83,8 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             requests((0, 100), (0, 100)),
             "Inconclusive",
             "NotEnoughData",
-            "error rate 0 against 0 (n=100, 100): 0.0635 better to 0.0635 worse, margin 0.01",
+            "error rate 0 against the champion's 0 (100 and 100 requests): "
+            "between 0.0635 better and 0.0635 worse; 0.01 worse is allowed",
             id="no errors in a hundred requests prove nothing",
         ),
         pytest.param(
@@ -91,7 +92,7 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             requests((0, 0), (0, 100)),
             "Inconclusive",
             "NoData",
-            "error rate: no requests to compare (n=100, 0)",
+            "error rate: no requests to compare (challenger 100, champion 0)",
             id="a champion without requests",
         ),
         pytest.param(
@@ -99,7 +100,7 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             evidence(arm(100), None),
             "Inconclusive",
             "NoData",
-            "error rate: no requests to compare (n=0, 100)",
+            "error rate: no requests to compare (challenger 0, champion 100)",
             id="no challenger",
         ),
         pytest.param(
@@ -107,7 +108,7 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             labels((763, 802), (49, 80)),
             "Worse",
             "AccuracyWorse",
-            "accuracy 0.613 against 0.951 (n=80, 802): at least 0.132 worse",
+            "accuracy 0.613 against the champion's 0.951 (80 and 802 labels): at least 0.132 worse",
             id="a model that guesses is worse within eighty labels",
         ),
         pytest.param(
@@ -115,7 +116,7 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             labels((800, 1000), (980, 1000)),
             "Better",
             "AccuracyBetter",
-            "accuracy 0.98 against 0.8 (n=1000, 1000): at least 0.113 better",
+            "accuracy 0.98 against the champion's 0.8 (1000 and 1000 labels): at least 0.113 better",
             id="a far better model is better",
         ),
         pytest.param(
@@ -123,7 +124,7 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             labels((95_000, 100_000), (95_000, 100_000)),
             "Equivalent",
             "WithinBounds",
-            "accuracy 0.95 against 0.95 (n=100000, 100000): at most 0.00606 worse",
+            "accuracy 0.95 against the champion's 0.95 (100000 and 100000 labels): at most 0.00606 worse",
             id="equal models are equivalent after very many labels",
         ),
         pytest.param(
@@ -131,7 +132,8 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             labels((95, 100), (95, 100)),
             "Inconclusive",
             "NotEnoughData",
-            "accuracy 0.95 against 0.95 (n=100, 100): 0.158 better to 0.158 worse, margin 0.01",
+            "accuracy 0.95 against the champion's 0.95 (100 and 100 labels): "
+            "between 0.158 better and 0.158 worse; 0.01 worse is allowed",
             id="equal models are undecided after a hundred labels",
         ),
         pytest.param(
@@ -139,7 +141,7 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             labels((95, 100), None),
             "Inconclusive",
             "NoData",
-            "accuracy: no labels to compare (n=0, 100)",
+            "accuracy: no labels to compare (challenger 0, champion 100)",
             id="labels for the champion only",
         ),
         pytest.param(
@@ -147,7 +149,7 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             labels(None, None, pairs(both=4000)),
             "Equivalent",
             "WithinBounds",
-            "accuracy 1 against 1 (n=4000 pairs): at most 0.0021 worse",
+            "accuracy 1 against the champion's 1 (4000 labelled pairs): at most 0.0021 worse",
             id="pairs that are always both right",
         ),
         pytest.param(
@@ -155,7 +157,7 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             labels(None, None, pairs(both=500, champion=5, challenger=200, neither=20)),
             "Better",
             "AccuracyBetter",
-            "accuracy 0.966 against 0.697 (n=725 pairs): at least 0.19 better",
+            "accuracy 0.966 against the champion's 0.697 (725 labelled pairs): at least 0.19 better",
             id="pairs that the challenger wins",
         ),
         pytest.param(
@@ -163,7 +165,7 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             labels(None, None, pairs(both=500, champion=200, challenger=5)),
             "Worse",
             "AccuracyWorse",
-            "accuracy 0.716 against 0.993 (n=705 pairs): at least 0.196 worse",
+            "accuracy 0.716 against the champion's 0.993 (705 labelled pairs): at least 0.196 worse",
             id="pairs that the champion wins",
         ),
         pytest.param(
@@ -171,7 +173,7 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             labels((800, 1000), (980, 1000), pairs(both=5)),
             "Better",
             "AccuracyBetter",
-            "accuracy 0.98 against 0.8 (n=1000, 1000): at least 0.109 better",
+            "accuracy 0.98 against the champion's 0.8 (1000 and 1000 labels): at least 0.109 better",
             id="few pairs do not hide what many labels prove",
         ),
         pytest.param(
@@ -179,7 +181,8 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             labels((95, 100), (95, 100), pairs(both=40, neither=60)),
             "Inconclusive",
             "NotEnoughData",
-            "accuracy 0.4 against 0.4 (n=100 pairs): 0.07 better to 0.07 worse, margin 0.01",
+            "accuracy 0.4 against the champion's 0.4 (100 labelled pairs): "
+            "between 0.07 better and 0.07 worse; 0.01 worse is allowed",
             id="where nothing is proven the pairs speak",
         ),
         pytest.param(
@@ -187,7 +190,7 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             evidence(None, None, pairs(agree=Share(612, 1000))),
             "Worse",
             "AgreementTooLow",
-            "shadow agreement 0.612 (n=1000 pairs), needs 0.95: at most 0.667",
+            "shadow agreement 0.612 (1000 pairs), needs 0.95: at most 0.667",
             id="answers that differ",
         ),
         pytest.param(
@@ -195,7 +198,7 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             evidence(None, None, pairs(agree=Share(990, 1000))),
             "Equivalent",
             "WithinBounds",
-            "shadow agreement 0.99 (n=1000 pairs), needs 0.95: at least 0.974",
+            "shadow agreement 0.99 (1000 pairs), needs 0.95: at least 0.974",
             id="answers that agree",
         ),
         pytest.param(
@@ -203,7 +206,7 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             evidence(None, None, pairs(agree=Share(95, 100))),
             "Inconclusive",
             "NotEnoughData",
-            "shadow agreement 0.95 (n=100 pairs), needs 0.95: between 0.844 and 0.993",
+            "shadow agreement 0.95 (100 pairs), needs 0.95: between 0.844 and 0.993",
             id="agreement at the bound",
         ),
         pytest.param(
@@ -227,7 +230,7 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             latencies((2000, 0, 0, 0, 0), (0, 0, 0, 2000, 0)),
             "Worse",
             "LatencyWorse",
-            "p99 0.0992 s against 0.0099 s (n=2000, 2000): at least 0.02 s against at most 0.01 s",
+            "p99 99.2 ms against the champion's 9.9 ms (2000 and 2000 requests): at least 20 ms against at most 10 ms",
             id="ten times slower",
         ),
         pytest.param(
@@ -235,7 +238,7 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             latencies((200, 0, 0, 0, 0), (0, 200, 0, 0, 0)),
             "Equivalent",
             "WithinBounds",
-            "p99 0.012 s against 0.0099 s (n=200, 200): within bounds",
+            "p99 12 ms against the champion's 9.9 ms (200 and 200 requests): within bounds",
             id="a little slower, by estimate, from 200 requests",
         ),
         pytest.param(
@@ -243,7 +246,7 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             latencies((200, 0, 0, 0, 0), (0, 199, 0, 0, 0)),
             "Inconclusive",
             "NotEnoughData",
-            "p99 0.012 s against 0.0099 s (n=199, 200): fewer than 200 requests",
+            "p99 12 ms against the champion's 9.9 ms (199 and 200 requests): fewer than 200 requests",
             id="one request less",
         ),
         pytest.param(
@@ -251,7 +254,7 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             latencies((300, 0, 0, 0, 0), (280, 0, 0, 20, 0)),
             "Inconclusive",
             "NotEnoughData",
-            "p99 0.088 s against 0.0099 s (n=300, 300): slower, not proven",
+            "p99 88 ms against the champion's 9.9 ms (300 and 300 requests): slower, not proven",
             id="some slow requests",
         ),
         pytest.param(
@@ -259,7 +262,7 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             latencies((0, 0, 0, 0, 300), (0, 0, 0, 0, 300)),
             "Inconclusive",
             "NotEnoughData",
-            "p99 inf s against inf s (n=300, 300): slower than the last bucket tells",
+            "p99 inf s against the champion's inf s (300 and 300 requests): slower than the last bucket tells",
             id="both slower than the last bucket",
         ),
         pytest.param(
@@ -267,7 +270,7 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             latencies(None, (300, 0, 0, 0, 0)),
             "Inconclusive",
             "NoData",
-            "p99: no requests to compare (n=300, 0)",
+            "p99: no requests to compare (challenger 300, champion 0)",
             id="no latencies of the champion",
         ),
         pytest.param(
@@ -275,7 +278,7 @@ def latencies(champion: tuple[int, ...] | None, challenger: tuple[int, ...] | No
             latencies((2000, 0, 0, 0, 0), (0, 0, 0, 2000, 0)),
             "Equivalent",
             "WithinBounds",
-            "p99 0.0992 s against 0.0099 s (n=2000, 2000): within bounds",
+            "p99 99.2 ms against the champion's 9.9 ms (2000 and 2000 requests): within bounds",
             id="a difference below the margin never matters",
         ),
     ],

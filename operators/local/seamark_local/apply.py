@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import replace
 from typing import assert_never
 
@@ -29,8 +29,8 @@ from seamark.actions import (
 from seamark.errors import InvalidPackage, Unavailable
 from seamark.seen import RouteSeen
 from seamark.spec import ModelDeployment
-from seamark.state import State
 from seamark_local import definitions, fault, wanted
+from seamark_local.draining import Draining
 from seamark_local.home import Home
 from seamark_local.packages import Packages
 from seamark_local.store import Process, Status, Store
@@ -56,21 +56,22 @@ class Applier:
         self._home = home
         self._store = store
         self._packages = packages
+        self._draining = Draining(home)
 
     def apply(self, spec: ModelDeployment, decision: Decision) -> None:
         """Apply in order; after an unforeseen error or a kill all of them are applied again."""
         for action in decision.actions:
             name = fault_name(action)
             fault.point(f"{name}:before", self._home.root)
-            self._apply(spec, action, decision.state)
+            self._apply(spec, action)
             fault.point(f"{name}:after", self._home.root)
 
-    def _apply(self, spec: ModelDeployment, action: Action, state: State) -> None:
+    def _apply(self, spec: ModelDeployment, action: Action) -> None:
         match action:
             case Serve():
                 self._serve(spec, action)
             case Route():
-                self._remember(spec.name, route=_with_challenger(action, state))
+                self._remember(spec.name, route=action)
             case Retire():
                 self._retire(spec.name, action.revision)
             case StartRetraining():
@@ -110,10 +111,7 @@ class Applier:
         if route and route.weights.get(revision):
             log.warning("event=not_retired revision=%s cause=it carries traffic", revision)
             return
-        if route and route.fallback == revision:
-            route = replace(route, fallback=None)
-        if route and route.mirror and route.mirror[0] == revision:
-            route = replace(route, mirror=None)
+        route = _without(route, revision) if route else None
         serving = dict(before.serving)
         if revision in serving:
             serving[revision] = replace(serving[revision], retiring=True)
@@ -194,19 +192,31 @@ class Applier:
     # --- what nobody wants any more
 
     def clean(self, deployments: Iterable[str], wanted_now: Iterable[Process]) -> None:
-        """End the serving processes that are in no definition, and the Jobs of deployments that are gone."""
+        """End the serving processes that are in no definition, and the Jobs of deployments that are gone.
+
+        Monitors end last, when the collector has all they have.
+        """
         alive = set(deployments)
-        names = {process.name for process in wanted_now}
         desired = self._store.desired()
-        gone = [
-            process.name
-            for process in desired
-            if process.name.startswith(("predictor-", "monitor-")) and process.name not in names
-        ]
-        if gone:
-            self._store.undesire(gone)
+        self._end_serving(desired, {process.name for process in wanted_now})
         jobs = definitions.jobs(desired).values()
         self._drop([process.name for process in jobs if process.env["SEAMARK_DEPLOYMENT"] not in alive])
+
+    def _end_serving(self, desired: Iterable[Process], needed: Container[str]) -> None:
+        unneeded = [
+            process
+            for process in desired
+            if process.name.startswith(("predictor-", "monitor-")) and process.name not in needed
+        ]
+        if not unneeded:
+            return
+        statuses = self._store.statuses()
+        monitors = [process for process in unneeded if process.name.startswith("monitor-")]
+        draining = self._draining.unfinished(monitors, statuses)
+        kept = {process.name for process in draining}
+        self._store.undesire([process.name for process in unneeded if process.name not in kept])
+        collector = self._collector(statuses)
+        self._store.desire([definitions.sending_to(collector, monitor) for monitor in draining])
 
     def _drop(self, names: list[str]) -> None:
         if names:
@@ -215,11 +225,13 @@ class Applier:
             self._store.remove_status(name)
 
 
-def _with_challenger(route: Route, state: State) -> Route:
-    """A route with header matches names its challenger, with weight 0 where it has none: it is who they lead to."""
-    if not route.match or state.rollout is None or state.rollout.challenger in route.weights:
-        return route
-    return replace(route, weights={**route.weights, state.rollout.challenger: 0})
+def _without(route: Route, revision: str) -> Route:
+    """The route without the revision as fallback, for copies or for header matches."""
+    if route.fallback == revision:
+        route = replace(route, fallback=None)
+    if route.mirror and route.mirror[0] == revision:
+        route = replace(route, mirror=None)
+    return replace(route, match=(), match_to=None) if route.match_to == revision else route
 
 
 def _carries(route: RouteSeen | None, revision: str) -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from seamark.seen import Verb
+    from seamark.state import State
     from seamark_local.home import Home
     from seamark_local.store import Store
 
@@ -51,6 +52,19 @@ class _Group(TyperGroup):
             _fail(str(error), 1)
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
+        except Exception as error:
+            if not _is_the_disks(error):
+                raise
+            _fail(f"Cannot run seamark {ctx.invoked_subcommand}: {error}", 2)
+
+
+def _is_the_disks(error: Exception) -> bool:
+    """A full or damaged disk; not a reader of our output that has gone, which the command line sees to itself."""
+    # Whoever raised it has imported it.
+    database = sys.modules.get("sqlite3")
+    if database is not None and isinstance(error, database.Error):
+        return True
+    return isinstance(error, OSError) and not isinstance(error, BrokenPipeError)
 
 
 def _fail(message: str, status: int) -> None:
@@ -67,6 +81,8 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of a Mod
 SomeName = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this ModelDeployment.")]
 HOME = Path(".seamark")
 WATCH_INTERVAL = 1.0
+#: Seconds to wait for the operator to obey or refuse a command; it looks several times a second.
+ANSWER_PATIENCE = 5.0
 
 
 # --- running
@@ -138,15 +154,46 @@ def delete(name: NameArgument, home: HomeOption = HOME) -> None:
 
 
 def _ask(home: Path, name: str, verb: Verb, reason: str, effect: str) -> None:
-    import getpass
-
     from seamark_local.lock import holder
 
     found, store = _open(home)
     _known(store, name)
-    store.command(name, verb, by=getpass.getuser(), reason=reason)
-    later = "" if holder(found.lock) is not None else " once seamark up runs again"
-    typer.echo(f"{name}: {effect}{later}; see seamark events {name}")
+    number = store.command(name, verb, by=_user(), reason=reason)
+    if holder(found.lock) is None:
+        typer.echo(f"{name}: {effect} once seamark up runs again; see seamark events {name}")
+        return
+    state = _when_obeyed(store, name, number)
+    if state is None:
+        typer.echo(f"{name}: {effect}; the operator has not answered yet, see seamark status")
+        return
+    # A later command may have been answered by now; then this one's answer is gone.
+    if state.answer and state.last_command == number:
+        raise UserError(state.answer)
+    waits = f"; {state.message}" if state.message and verb in ("promote", "approve") else ""
+    typer.echo(f"{name}: {effect}{waits}")
+
+
+def _user() -> str:
+    import getpass
+    import os
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # in a container the number may have no name
+        return str(os.getuid())
+
+
+def _when_obeyed(store: Store, name: str, number: int) -> State | None:
+    """The state after the operator obeyed or refused the command; None when it takes too long."""
+    import time
+
+    deadline = time.monotonic() + ANSWER_PATIENCE
+    while time.monotonic() < deadline:
+        state = store.state(name)
+        if state and state.last_command >= number:
+            return state
+        time.sleep(0.05)
+    return None
 
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the audit trail.")]
@@ -260,7 +307,7 @@ def logs(
 
     found, store = _open(home)
     if process is None:
-        _console().print(processes_table(store.statuses()))
+        _console().print(processes_table(store.statuses(), (store.fact("gateway") or {}).get("port", 0)))
         return
     path = found.log_of(process)
     if not path.is_file():
@@ -289,9 +336,11 @@ def plan(
     if (name is None) == (file is None):
         raise UserError("Cannot plan: give either NAME or -f FILE.yaml")
     if file is not None:
-        for given in manifests.read([file]):
-            manifests.check_models([given])
-            _print_lines(plans.plan(home, given.deployment.name, given.document))
+        given = manifests.read([file])
+        manifests.check_models(given)
+        for one in given:
+            lines = plans.plan(home, one.deployment.name, one.document)
+            _print_lines(lines if len(given) == 1 else [f"{one.deployment.name}:", *(f"  {line}" for line in lines)])
         return
     _, store = _open(home)
     known = _known(store, name or "")

@@ -10,7 +10,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from seamark.actions import StartRetraining
@@ -21,12 +21,18 @@ from seamark_local.wanted import Served
 
 __all__ = [
     "Surroundings",
+    "feeder",
     "jobs",
     "monitor_name",
     "port",
     "predictor_name",
+    "sending_to",
     "serving",
     "sockets_folder",
+    "spool_name",
+    "spool_owner",
+    "spools_folder",
+    "trained_folder",
     "trainer",
     "trainer_name",
 ]
@@ -47,6 +53,30 @@ def monitor_name(revision: str, replica: int) -> str:
 
 def trainer_name(job: str) -> str:
     return f"trainer-{job}"
+
+
+def spool_name(monitor: str) -> str:
+    """The name of the spool, and at the collector, of the monitor of this process name."""
+    return monitor.removeprefix("monitor-")
+
+
+def spool_owner(spool: str) -> str:
+    """The process name of the monitor that has this spool."""
+    return f"monitor-{spool}"
+
+
+def feeder(monitor: str) -> str:
+    """The process name of the predictor that writes to the monitor of this process name."""
+    return f"predictor-{spool_name(monitor)}"
+
+
+def spools_folder(home: Home) -> Path:
+    return home.root / "spool"
+
+
+def trained_folder(home: Home) -> Path:
+    """What the training Jobs make, each in a folder of the Job's name."""
+    return home.packages / "trained"
 
 
 def sockets_folder(home: Home, store: Store) -> Path:
@@ -109,12 +139,22 @@ def _monitor(
         "--revision": revision,
         "--source": source,
         "--socket": socket,
-        "--collector": f"http://127.0.0.1:{around.collector}",
-        "--spool": around.home.root / "spool" / source,
+        "--collector": _collector(around.collector),
+        "--spool": spools_folder(around.home) / source,
         "--port": "{port}",
     }
     argv = _argv("seamark_monitor", options)
     return Process(monitor_name(revision, replica), argv, ready="/readyz", stop_after=STOP_AFTER)
+
+
+def _collector(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+def sending_to(collector: int, monitor: Process) -> Process:
+    """The same monitor, which sends to the collector at this port."""
+    at = monitor.argv.index("--collector") + 1
+    return replace(monitor, argv=(*monitor.argv[:at], _collector(collector), *monitor.argv[at + 1 :]))
 
 
 def _argv(module: str, options: Mapping[str, object]) -> tuple[str, ...]:
@@ -131,7 +171,7 @@ def trainer(home: Home, spec: ModelDeployment, action: StartRetraining, champion
         "SEAMARK_DATA": str(home.data),
         "SEAMARK_DATA_SINCE": repr(action.since),
         "SEAMARK_CHAMPION_PACKAGE": str(champion),
-        "SEAMARK_OUTPUT": str(home.root / "packages" / "trained" / action.job),
+        "SEAMARK_OUTPUT": str(trained_folder(home) / action.job),
         "SEAMARK_CONFIG": json.dumps(dict(action.config)),
     }
     return Process(

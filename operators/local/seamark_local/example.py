@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from seamark.errors import InvalidPackage
@@ -26,12 +26,13 @@ def curl_lines(home: Home, name: str, package: Path, gateway: str) -> list[str]:
         f"curl -s {model}/evidence",
         f"curl -s {gateway}/metrics",
     ]
-    row = _row_of(package)
-    if row is None:
+    profile = _profile_of(package)
+    if profile is None:
         return rest
-    feedback = {"deployment": name, "labels": [{"prediction_id": "first-one", "label": _label_of(package)}]}
+    row = example_row(profile)
+    feedback = {"deployment": name, "labels": [{"prediction_id": "first-one", "label": _label_of(package, profile)}]}
     predict = f"curl -s -H 'x-request-id: first-one' {model}:predict -d {_data(home, name, {'instances': [row]})}"
-    label = f"curl -s {gateway}/v1/feedback -H 'content-type: application/json' -d '{json.dumps(feedback)}'"
+    label = f"curl -s {gateway}/v1/feedback -H 'content-type: application/json' -d {quote(json.dumps(feedback))}"
     return [predict, label, *rest]
 
 
@@ -47,22 +48,25 @@ def _typical(column: Column) -> float | str:
     return column.values[0] if column.values else ""
 
 
-def _row_of(package: Path) -> list[float | str] | None:
+def _profile_of(package: Path) -> Profile | None:
     try:
         with (package / "profile.json").open("rb") as file:
-            return example_row(parse_profile(file.read(MAX_PROFILE)))
+            return parse_profile(file.read(MAX_PROFILE))
     except (OSError, InvalidPackage):
         return None
 
 
-def _label_of(package: Path) -> Any:
-    """A label the model knows: its first class, or a number."""
+def _label_of(package: Path, profile: Profile) -> Any:
+    """A label the model knows: its first class, or the most ordinary quantity."""
     try:
         with (package / "seamark.json").open("rb") as file:
             classes = json.loads(file.read(MAX_PROFILE)).get("classes", [])
     except (OSError, ValueError):
-        return 0
-    return classes[0] if classes else 0
+        classes = []
+    if classes:
+        return classes[0]
+    quantities = [column for column in (profile.label, *profile.outputs) if column and column.type == NUMBER]
+    return _typical(quantities[0]) if quantities else 0
 
 
 def _data(home: Home, name: str, request: dict[str, Any]) -> str:
@@ -73,4 +77,5 @@ def _data(home: Home, name: str, request: dict[str, Any]) -> str:
     home.examples.mkdir(exist_ok=True)
     file = home.examples / f"{name}.json"
     file.write_text(text + "\n")
-    return f"@{os.path.relpath(file)}"
+    # Absolute: the line is pasted into another terminal, which may be anywhere.
+    return quote(f"@{file}")

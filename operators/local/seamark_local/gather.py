@@ -24,6 +24,7 @@ __all__ = ["Gatherer", "ModelSeen", "job_seen", "ports", "resolve_model", "revis
 
 #: Restarts after which a process in backoff counts as failing, not as starting.
 PATIENCE = 3
+USER_ERROR = 2
 #: Seconds an answer of the analyzer is used before it is asked again.
 EVIDENCE_AGE = 1.0
 EVIDENCE_TIMEOUT = 1.0
@@ -41,7 +42,9 @@ def revision_seen(name: str, served: Served, statuses: Mapping[str, Status]) -> 
 
 
 def _fails(status: Status) -> bool:
-    return status.phase == "failed" or (status.phase == "backoff" and status.restarts >= PATIENCE)
+    """Will trying again not help? Exit status 2 says so itself; a crash says so when it comes again and again."""
+    tried = status.restarts >= PATIENCE or status.exit_status == USER_ERROR
+    return status.phase == "failed" or (status.phase == "backoff" and tried)
 
 
 def _complaint(status: Status) -> str:

@@ -28,6 +28,7 @@ from seamark.state import RetrainingState, State
 from seamark_local import analyzer_config, audit, definitions, fault, lock, wanted
 from seamark_local.analyzer_config import Watched
 from seamark_local.apply import Applier
+from seamark_local.cleanup import Cleanup
 from seamark_local.envoy import Active, Gateway, Model, Services
 from seamark_local.gather import Gatherer, ports
 from seamark_local.home import Home, make_home
@@ -54,6 +55,7 @@ class Operator:
         self._store = Store(home.database)
         self._gatherer = Gatherer(home, self._store)
         self._applier = Applier(home, self._store, self._gatherer.packages)
+        self._cleanup = Cleanup(home, self._store, self._gatherer.packages)
         self._gateway = Gateway(home.root)
         self._problem = ""
         self._synced = False
@@ -171,6 +173,7 @@ class Operator:
             needed += self._applier.keep(spec, route, self._synced, statuses)
         if len(specs) == len(found):
             self._applier.clean([manifest.name for manifest in found], needed)
+            self._cleanup.tick(specs)
         self._configure_analyzer(specs, statuses)
 
     def _specs(self, found: Sequence[Manifest]) -> list[ModelDeployment]:

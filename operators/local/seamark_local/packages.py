@@ -25,6 +25,8 @@ CHUNK = 2**20
 REMEMBERED = 256
 #: The model format that can run any code when it is loaded.
 PICKLE = "joblib"
+#: Files that a package may have beside those whose digests it names.
+UNPINNED = ("card.md", "contract.json")
 
 
 def resolve_model(uri: str, base: Path | None = None) -> ModelSeen:
@@ -190,8 +192,9 @@ class Packages:
         try:
             for name, wanted in _files(manifest).items():
                 _same(source, name, _copy(source / name, draft / name), wanted)
-            if (source / "card.md").is_file():
-                _copy(source / "card.md", draft / "card.md")
+            for name in UNPINNED:
+                if (source / name).is_file():
+                    _copy(source / name, draft / name)
             # Last, because its presence says that the copy is whole.
             with (draft / "seamark.json").open("wb") as file:
                 file.write(content)

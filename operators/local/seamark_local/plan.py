@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -26,12 +28,12 @@ from seamark.actions import (
 from seamark.decide import decide as core_decide
 from seamark.errors import NotFound
 from seamark.seen import Seen
-from seamark.spec import ModelDeployment
+from seamark.spec import Hold, ModelDeployment, Shadow, Step, Weight
 from seamark.state import State
-from seamark_local import audit
+from seamark_local import audit, durations
 from seamark_local.envoy import Gateway
 from seamark_local.gather import Gatherer
-from seamark_local.home import find_home
+from seamark_local.home import Home, find_home, make_home
 from seamark_local.store import Manifest, Store
 
 __all__ = ["plan", "replay", "would"]
@@ -44,26 +46,76 @@ def plan(home: Path, name: str, document: Mapping[str, Any] | None = None, decid
 
     Raises `InvalidSpec` for a wrong document and `NotFound` for a deployment nobody knows.
     """
-    found = find_home(home)
-    store = Store(found.database)
-    gatherer, gateway = Gatherer(found, store), Gateway(found.root)
+    with _home(home, document) as found:
+        store = Store(found.database)
+        gatherer, gateway = Gatherer(found, store), Gateway(found.root)
+        try:
+            manifest = _manifest(store, name, document)
+            spec = manifests.parse(manifest.document)
+            state = store.state(name) or State()
+            active = gateway.active()
+            seen = gatherer.seen(manifest, spec, state, active.route(name) if active else None, time.time())
+        finally:
+            gateway.close()
+            gatherer.close()
+            store.close()
+    decision = decide(spec, state, seen)
+    return _in_words(spec, state, seen, decision) or [_nothing(state)]
+
+
+@contextmanager
+def _home(path: Path, document: Mapping[str, Any] | None) -> Iterator[Home]:
+    """The home; to try a manifest before the first `seamark up` an empty one will do."""
     try:
-        manifest = _manifest(store, name, document)
-        spec = manifests.parse(manifest.document)
-        state = store.state(name) or State()
-        active = gateway.active()
-        seen = gatherer.seen(manifest, spec, state, active.route(name) if active else None, time.time())
-        decision = decide(spec, state, seen)
-    finally:
-        gateway.close()
-        gatherer.close()
-        store.close()
-    lines = [line for action in decision.actions if (line := would(action))]
-    if seen.model and seen.model.error:
-        lines.insert(0, seen.model.error)
+        home = find_home(path)
+    except NotFound:
+        if document is None:
+            raise
+        with tempfile.TemporaryDirectory(prefix="seamark-") as folder:
+            yield make_home(Path(folder))
+    else:
+        yield home
+
+
+def _in_words(spec: ModelDeployment, before: State, seen: Seen, decision: Decision) -> list[str]:
+    message = decision.state.message
+    problem = seen.model.error if seen.model else ""
+    lines = [problem] if problem and problem not in message else []
+    lines += [line for action in decision.actions if (line := would(action))]
+    lines += _prospects(spec, before, decision.state)
     if decision.verdict:
         lines.append(f"the gates say {decision.verdict.outcome}: {decision.verdict.message}")
-    return lines or ["would change nothing now"]
+    return lines + ([message] if message else [])
+
+
+def _nothing(state: State) -> str:
+    if state.rollout is not None:
+        return f"would change nothing now; the rollout of {state.rollout.challenger} goes on"
+    return f"would change nothing now; {state.champion} stays" if state.champion else "would change nothing now"
+
+
+def _prospects(spec: ModelDeployment, before: State, after: State) -> list[str]:
+    """What lies before a revision that would be new."""
+    new = [revision for revision in after.revisions if revision.phase == "Pending" and revision not in before.revisions]
+    if after.champion is None:
+        return [f"would send all requests to {revision.name} once it is ready" for revision in new]
+    return [f"would try {revision.name} beside {after.champion}: {_way(spec.rollout.steps)}" for revision in new]
+
+
+def _way(steps: Sequence[Step]) -> str:
+    return ", ".join([*map(_step, steps), "then all requests"])
+
+
+def _step(step: Step) -> str:
+    match step:
+        case Shadow(percent, seconds):
+            return f"copies of {percent} % for {durations.text(seconds)}"
+        case Weight(weight):
+            return f"{weight} %"
+        case Hold(seconds):
+            return "hold until a person promotes" if seconds is None else f"hold {durations.text(seconds)}"
+        case _:
+            assert_never(step)
 
 
 def _manifest(store: Store, name: str, document: Mapping[str, Any] | None) -> Manifest:

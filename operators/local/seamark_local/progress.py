@@ -71,18 +71,19 @@ class Progress:
         self._problems = problems
 
     async def _introduce(self) -> None:
-        """How to call each deployment, once, as soon as it answers through the gateway."""
+        """How to call each deployment, once, as soon as it has a champion that answers through the gateway."""
         for manifest in self._store.manifests():
-            if manifest.name in self._introduced:
+            package = None if manifest.name in self._introduced else self._package(manifest.name)
+            if package is None:
                 continue
             answer = await probe.ask(self._port, f"/v1/models/{manifest.name}", host=self._host)
             if answer and answer.ready:
+                self._say_events()  # it may have become the champion since they were last said
                 self._introduced.add(manifest.name)
-                self._say_ready(manifest.name)
+                self._say_ready(manifest.name, package)
 
-    def _say_ready(self, name: str) -> None:
+    def _say_ready(self, name: str, package: Path) -> None:
         self.say(f"{time.strftime('%H:%M:%S')} {'Ready':<18} {name}; try:", style="bold green")
-        package = self._package(name)
         lines: Sequence[str] = curl_lines(self._home, name, package, self._url)
         for line in lines:
             self.say(f"  {line}")
@@ -91,8 +92,11 @@ class Progress:
     def _url(self) -> str:
         return f"http://[{self._host}]:{self._port}" if ":" in self._host else f"http://{self._host}:{self._port}"
 
-    def _package(self, name: str) -> Path:
-        """The champion's package as it is kept, whatever became of the folder it came from."""
+    def _package(self, name: str) -> Path | None:
+        """The champion's package as it is kept, whatever became of the folder it came from; None before there is one.
+
+        The gateway answers before the operator has written down who the champion is.
+        """
         state = self._store.state(name)
         champion = state.revision(state.champion) if state else None
-        return self._home.packages / (champion.digest if champion else "none")
+        return self._home.packages / champion.digest if champion else None

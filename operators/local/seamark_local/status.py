@@ -1,11 +1,13 @@
-"""What `seamark status` shows, from the operator's summaries: a table that a newcomer can read at 100 columns."""
+"""What `seamark status` shows, from the operator's summaries: tables that a newcomer can read at 80 columns, too."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -14,34 +16,36 @@ from seamark_local.store import Status
 __all__ = ["details", "processes_table", "table", "troubles"]
 
 Summary = Mapping[str, Any]
+Revision = Mapping[str, Any]
 NOTHING = "–"
 ROLE_STYLES = {"champion": "bold green", "challenger": "bold yellow", "shadow": "yellow"}
 VERDICT_STYLES = {"Better": "green", "Equivalent": "green", "Worse": "bold red"}
 PHASE_STYLES = {"ready": "green", "succeeded": "green", "backoff": "bold red", "failed": "bold red"}
 LONGEST_FEATURE = 12
 MOST_ALARMS = 3
+#: Terminal columns from which on every number has a table column of its own. Below, some share one.
+WIDE = 100
+#: Terminal columns below which drift and quality are left out.
+NARROW = 78
 
 
-def table(summaries: Sequence[Summary]) -> Table:
+def table(summaries: Sequence[Summary]) -> RenderableType:
     """One row per revision, two lines each as the headings say; below, a few words per deployment."""
-    shown = Table(box=box.HORIZONTALS, show_edge=False, padding=(0, 1, 0, 0), caption_justify="left", caption_style="")
-    shown.add_column(_heading("Deployment\nphase"), overflow="fold", min_width=10)
-    for heading in ("Revision\nversion", "Role\nverdict"):
-        shown.add_column(_heading(heading), no_wrap=True)
-    for heading in ("Weight\ncopied", "Ready", "Req/s", "Errors", "p99"):
-        shown.add_column(_heading(heading), justify="right", no_wrap=True)
-    shown.add_column(_heading("Drift\nfeature"), no_wrap=True)
-    shown.add_column(_heading("Quality\nrows"), justify="right", no_wrap=True)
-    for summary in summaries:
-        for row, revision in enumerate(summary.get("revisions", ())):
-            shown.add_row(_deployment(summary) if row == 0 else "", *_cells(summary, revision))
-        shown.add_section()
-    if summaries:
-        shown.caption = Text("\n").join(details(summary) for summary in summaries)
-    return shown
+    return _Fitting(summaries)
 
 
-def details(summary: Summary) -> Text:
+@dataclass(frozen=True, slots=True)
+class _Fitting:
+    """Looks at the terminal's width only when it is shown, so that it follows a change of it."""
+
+    summaries: Sequence[Summary]
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        yield _table(self.summaries, options.max_width)
+        yield from map(details, self.summaries)
+
+
+def details(summary: Summary) -> RenderableType:
     """What is going on, in words: step, verdict, retraining, alarms, trouble."""
     words = Text(f"{summary.get('name', '')}: ", style="bold")
     words.append("ready" if summary.get("ready") else "not ready", "green" if summary.get("ready") else "bold red")
@@ -54,15 +58,42 @@ def details(summary: Summary) -> Text:
         ("alarms", alarms, "red"),
         ("note", summary.get("message"), "yellow"),
     )
+    lines = Table.grid(padding=(0, 1))
+    lines.add_column(style="dim", no_wrap=True)
+    lines.add_column(overflow="fold")
     for name, text, style in said:
         if text:
-            words.append(f"\n  {name:<10} ", "dim").append(str(text), style)
-    return words
+            lines.add_row(f"  {name:<10}", Text(str(text), style))
+    return Group(words, lines) if lines.row_count else words
 
 
 def _some(alarms: Sequence[str]) -> str:
     more = f" and {len(alarms) - MOST_ALARMS} more" if len(alarms) > MOST_ALARMS else ""
     return ", ".join(alarms[:MOST_ALARMS]) + more
+
+
+# --- the table
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    heading: str
+    cell: Callable[[Summary, Revision], Text]
+    justify: Literal["left", "right"] = "right"
+
+
+def _table(summaries: Sequence[Summary], width: int) -> Table:
+    columns = _columns(width)
+    shown = Table(box=box.HORIZONTALS, show_edge=False, padding=(0, 1 if width >= WIDE else 0, 0, 0))
+    shown.add_column(_heading("Deployment\nphase"), overflow="fold", min_width=10)
+    for column in columns:
+        shown.add_column(_heading(column.heading), justify=column.justify, no_wrap=True)
+    for summary in summaries:
+        for row, revision in enumerate(summary.get("revisions", ())):
+            cells = (column.cell(summary, revision) for column in columns)
+            shown.add_row(_deployment(summary) if row == 0 else "", *cells)
+        shown.add_section()
+    return shown
 
 
 def _heading(text: str) -> Text:
@@ -74,24 +105,14 @@ def _deployment(summary: Summary) -> Text:
     return Text(str(summary.get("name", "")), "bold").append(f"\n{summary.get('phase', '')}", "dim not bold")
 
 
-def _cells(summary: Summary, revision: Mapping[str, Any]) -> tuple[Text, ...]:
-    role = str(revision.get("role", ""))
+def _version(summary: Summary, revision: Revision) -> Text:
     short = str(revision["name"]).removeprefix(f"{summary.get('name', '')}-")
-    return (
-        Text(short[-10:]).append(f"\n{revision.get('version', '')[:10]}", "dim"),
-        _role(summary, role),
-        _weight(revision),
-        Text(str(revision.get("ready", NOTHING))),
-        Text(_number(revision.get("requests_per_second"), ".1f")),
-        _errors(revision.get("error_rate")),
-        Text(_seconds(revision.get("p99"))),
-        _drift(revision.get("drift")),
-        _quality(revision),
-    )
+    return Text(short[-10:]).append(f"\n{revision.get('version', '')[:10]}", "dim")
 
 
-def _role(summary: Summary, role: str) -> Text:
+def _role(summary: Summary, revision: Revision) -> Text:
     """The gates judge whoever is under test."""
+    role = "rolled back" if revision.get("phase") == "RolledBack" else str(revision.get("role", ""))
     text = Text(role, ROLE_STYLES.get(role, "dim"))
     verdict = summary.get("verdict")
     if not verdict or role not in ("challenger", "shadow"):
@@ -99,28 +120,40 @@ def _role(summary: Summary, role: str) -> Text:
     return text.append(f"\n{verdict['outcome']}", VERDICT_STYLES.get(verdict["outcome"], "not bold"))
 
 
-def _number(value: float | None, form: str) -> str:
-    return NOTHING if value is None else format(value, form)
-
-
-def _weight(revision: Mapping[str, Any]) -> Text:
+def _weight(_: Summary, revision: Revision) -> Text:
     weight = Text(f"{revision.get('weight', 0)} %")
     copied = revision.get("mirror", 0)
     return weight.append(f"\n{copied} %", "yellow") if copied else weight
 
 
-def _errors(rate: float | None) -> Text:
+def _ready(_: Summary, revision: Revision) -> Text:
+    ready = str(revision.get("ready", "0/0"))
+    return Text(NOTHING if ready == "0/0" else ready)
+
+
+def _requests(_: Summary, revision: Revision) -> Text:
+    return Text(_number(revision.get("requests_per_second"), ".1f"))
+
+
+def _number(value: float | None, form: str) -> str:
+    return NOTHING if value is None else format(value, form)
+
+
+def _errors(_: Summary, revision: Revision) -> Text:
+    rate = revision.get("error_rate")
     return Text(NOTHING) if rate is None else Text(f"{100 * rate:.1f} %", "red" if rate > 0 else "")
 
 
-def _seconds(seconds: float | None) -> str:
+def _p99(_: Summary, revision: Revision) -> Text:
+    seconds = revision.get("p99")
     if seconds is None:
-        return NOTHING
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
+        return Text(NOTHING)
+    return Text(f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms")
 
 
-def _drift(drift: Mapping[str, Any] | None) -> Text:
+def _drift(_: Summary, revision: Revision) -> Text:
     """Score and threshold side by side, as `0.41 > 0.10`, and the feature; `>` is an alarm."""
+    drift = revision.get("drift")
     if not drift:
         return Text(NOTHING)
     alarms = drift["score"] > drift["threshold"]
@@ -130,10 +163,44 @@ def _drift(drift: Mapping[str, Any] | None) -> Text:
     return text.append(f"\n{feature}", "dim not bold")
 
 
-def _quality(revision: Mapping[str, Any]) -> Text:
+def _quality(_: Summary, revision: Revision) -> Text:
     quality = Text(_number(revision.get("quality"), ".3f"))
     rows = revision.get("quality_rows") or 0
     return quality.append(f"\n{rows}", "dim") if rows else quality
+
+
+def _over(
+    upper: Callable[[Summary, Revision], Text], lower: Callable[[Summary, Revision], Text]
+) -> Callable[[Summary, Revision], Text]:
+    return lambda summary, revision: Text("\n").join((upper(summary, revision), lower(summary, revision)))
+
+
+_FIRST = (
+    _Column("Revision\nversion", _version, "left"),
+    _Column("Role\nverdict", _role, "left"),
+    _Column("Weight\ncopied", _weight),
+)
+_APART = (
+    _Column("Ready", _ready),
+    _Column("Req/s", _requests),
+    _Column("Errors", _errors),
+    _Column("p99", _p99),
+)
+_SHARED = (
+    _Column("Ready\nreq/s", _over(_ready, _requests)),
+    _Column("Errors\np99", _over(_errors, _p99)),
+)
+_LAST = (
+    _Column("Drift\nfeature", _drift, "left"),
+    _Column("Quality\nrows", _quality),
+)
+
+
+def _columns(width: int) -> tuple[_Column, ...]:
+    """What fits a terminal of `width` columns beside the deployment's name."""
+    if width >= WIDE:
+        return *_FIRST, *_APART, *_LAST
+    return (*_FIRST, *_SHARED, *_LAST) if width >= NARROW else (*_FIRST, *_SHARED)
 
 
 # --- processes
@@ -144,7 +211,8 @@ def troubles(statuses: Mapping[str, Status]) -> list[Status]:
     return [status for status in statuses.values() if status.message and status.phase not in ("ready", "succeeded")]
 
 
-def processes_table(statuses: Mapping[str, Status]) -> Table:
+def processes_table(statuses: Mapping[str, Status], gateway: int = 0) -> Table:
+    """`gateway`: the port people call; the gateway's own status has the one it is probed on."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("Process", "Phase"):
         shown.add_column(heading, overflow="fold")
@@ -157,7 +225,7 @@ def processes_table(statuses: Mapping[str, Status]) -> Table:
             name,
             Text(status.phase, PHASE_STYLES.get(status.phase, "yellow")),
             str(status.pid or NOTHING),
-            str(status.port or NOTHING),
+            str((gateway if name == "gateway" else 0) or status.port or NOTHING),
             str(status.restarts),
             Text(status.message),
         )

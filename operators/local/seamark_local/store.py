@@ -90,6 +90,18 @@ class Manifest:
     document: Mapping[str, Any]
 
 
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
+    try:
+        _use_wal(db)
+        db.execute("PRAGMA synchronous=FULL")
+        db.executescript(SCHEMA)
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
 def _use_wal(db: sqlite3.Connection) -> None:
     """SQLite refuses this one at once, without waiting, while another process does the same to a new file."""
     deadline = time.monotonic() + PATIENCE
@@ -108,10 +120,11 @@ class Store:
     """Opens (and makes) the database at `path`. Safe for several processes; one instance per thread."""
 
     def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
-        _use_wal(self._db)
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(SCHEMA)
+        """Raises sqlite3.Error, naming the file, when it is no database or the disk is full."""
+        try:
+            self._db = _connect(path)
+        except sqlite3.Error as error:
+            raise type(error)(f"{path}: {error}") from error
 
     def close(self) -> None:
         self._db.close()

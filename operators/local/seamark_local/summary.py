@@ -6,9 +6,12 @@ from typing import Any
 
 from seamark.actions import Decision, Verdict
 from seamark.evidence import Arm, Drift, Evidence
+from seamark.facts import Facts
+from seamark.rollout import elapsed
 from seamark.seen import Seen
 from seamark.spec import Hold, ModelDeployment, Shadow, Weight
-from seamark.state import Revision, RolloutState, State
+from seamark.state import Revision, State
+from seamark_local import durations
 from seamark_local.analyzer_config import role
 
 __all__ = ["summarise"]
@@ -27,10 +30,10 @@ def summarise(spec: ModelDeployment, state: State, seen: Seen, decision: Decisio
         "ready": champion is not None and champion.ready > 0 and carried,
         "phase": _phase(state),
         "message": state.message or _complaints(seen),
-        "step": _step(spec, state.rollout, seen.now) if state.rollout else "",
+        "step": _step(Facts(spec, seen), state),
         "verdict": _verdict(decision.verdict),
         "retraining": _retraining(state),
-        "alarms": [f"{kind} {feature}".strip() for kind, feature in state.alarms],
+        "alarms": _alarms(state),
         "revisions": [_revision(state, revision, seen) for revision in order],
     }
 
@@ -57,21 +60,25 @@ def _complaints(seen: Seen) -> str:
     return "; ".join(failing)
 
 
-def _step(spec: ModelDeployment, rollout: RolloutState, now: float) -> str:
-    """As `hold 12s of 20s at 10 %`."""
-    if rollout.step >= len(spec.rollout.steps):
-        return "promoting"
-    step = spec.rollout.steps[rollout.step]
-    spent = rollout.held + (max(0.0, now - rollout.step_since) if rollout.step_since is not None else 0.0)
-    match step:
+def _step(facts: Facts, state: State) -> str:
+    """As `3 of 5: hold 12s of 20s at 10 %`; "" without a rollout."""
+    rollout, steps = state.rollout, facts.spec.rollout.steps
+    if rollout is None:
+        return ""
+    if rollout.step >= len(steps):
+        return "all steps are done: promoting"
+    spent = durations.text(elapsed(facts, state, rollout) // 1)
+    place = f"{rollout.step + 1} of {len(steps)}"
+    match steps[rollout.step]:
         case Shadow(percent, seconds):
-            return f"shadow {spent:.0f}s of {seconds:.0f}s, {percent} % copied"
+            return f"{place}: shadow {spent} of {durations.text(seconds)}, {percent} % copied"
         case Weight(weight):
-            return f"weight {weight} %"
-        case Hold(None):
-            return f"hold until promoted at {_weight_before(spec, rollout.step)} %"
+            return f"{place}: weight {weight} %"
         case Hold(seconds):
-            return f"hold {spent:.0f}s of {seconds:.0f}s at {_weight_before(spec, rollout.step)} %"
+            weight = _weight_before(facts.spec, rollout.step)
+            if seconds is None:
+                return f"{place}: hold until a person promotes, at {weight} %"
+            return f"{place}: hold {spent} of {durations.text(seconds)} at {weight} %"
 
 
 def _weight_before(spec: ModelDeployment, step: int) -> int:
@@ -84,13 +91,18 @@ def _verdict(verdict: Verdict | None) -> dict[str, str] | None:
     return {"outcome": verdict.outcome, "reason": verdict.reason, "message": verdict.message}
 
 
+def _alarms(state: State) -> list[str]:
+    drift = [f"{kind} {feature}".strip() for kind, feature in state.alarms]
+    return drift + [f"contract {feature} {rule}".replace("  ", " ") for feature, rule in state.violations]
+
+
 def _retraining(state: State) -> str:
     retraining = state.retraining
-    if retraining.job and retraining.finished is None:
+    if retraining.job:
         return f"running {retraining.job} ({retraining.cause})"
     if retraining.blocked:
-        return f"blocked: {retraining.blocked}"
-    return f"waiting: {retraining.waiting}" if retraining.waiting else ""
+        return "blocked while the input contract is violated"
+    return retraining.waiting
 
 
 def _revision(state: State, revision: Revision, seen: Seen) -> dict[str, Any]:

@@ -178,9 +178,10 @@ def _ports(services: Services) -> tuple[tuple[str, int], ...]:
 # --- routes
 
 
-def _retry_policy() -> Document:
+def _retry_policy(*also: str) -> Document:
+    """Tries again what no server answered, and what `also` names."""
     return {
-        "retry_on": "connect-failure,refused-stream,reset,gateway-error",
+        "retry_on": ",".join(("connect-failure", "refused-stream", "reset", *also)),
         "num_retries": RETRIES,
         "per_try_timeout": f"{TRY_TIMEOUT}s",
         "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.5s"},
@@ -212,7 +213,7 @@ def _model_action(model: str, route: Route, weights: Mapping[str, int], copied: 
             "clusters": [{"name": _cluster_name(model, name), "weight": weights[name]} for name in order]
         },
         "timeout": f"{ROUTE_TIMEOUT}s",
-        "retry_policy": _retry_policy(),
+        "retry_policy": _retry_policy("gateway-error"),
     }
     if route.sticky:
         action["weighted_clusters"]["use_hash_policy"] = True
@@ -256,6 +257,7 @@ def _direct(status: int, text: str) -> Document:
 
 def _service_route(match: Document, service: str, rewrite: str | None = None) -> Document:
     cluster = f"service/{service}"
+    # A service's own 503 (the collector's disk is full, say) is its answer: asking 24 times more would only add load.
     action: Document = {"cluster": cluster, "timeout": f"{ROUTE_TIMEOUT}s", "retry_policy": _retry_policy()}
     return {"match": match, "route": action if rewrite is None else {**action, "prefix_rewrite": rewrite}}
 
@@ -263,7 +265,7 @@ def _service_route(match: Document, service: str, rewrite: str | None = None) ->
 def _unknown(models: Sequence[Model]) -> str:
     names = [model.name for model in models[:NAMES_SHOWN]]
     more = f" and {len(models) - NAMES_SHOWN} more" if len(models) > NAMES_SHOWN else ""
-    return f"no model is served here; known: {', '.join(names) or 'none'}{more}"
+    return f"Cannot find this path; models served here: {', '.join(names) or 'none'}{more}"
 
 
 def routes(models: Sequence[Model]) -> Document:
@@ -336,21 +338,25 @@ def _watched(path: str, folder: str) -> Document:
 def _local_replies() -> Document:
     """Answers made by the gateway itself are JSON; the cause of an upstream failure stays in Envoy's own log."""
     unavailable = "the model does not answer now; try again"
+    too_large = f"Cannot read the request: its body is larger than {MAX_BODY} bytes; send fewer rows at a time"
     return {
         "mappers": [
             {
                 "filter": {"response_flag_filter": {"flags": UNAVAILABLE_FLAGS}},
                 "body_format_override": {"json_format": {"error": unavailable, "request_id": "%REQ(X-REQUEST-ID)%"}},
             },
-            {
-                "filter": {
-                    "status_code_filter": {
-                        "comparison": {"op": "GE", "value": {"default_value": 400, "runtime_key": "seamark.replies"}}
-                    }
-                },
-                "body_format_override": {"json_format": {"error": "%LOCAL_REPLY_BODY%"}},
-            },
+            _reply("EQ", 413, too_large),
+            _reply("EQ", 400, "Cannot read the request: %RESPONSE_CODE_DETAILS%"),
+            _reply("GE", 400, "%LOCAL_REPLY_BODY%"),
         ]
+    }
+
+
+def _reply(operator: str, status: int, error: str) -> Document:
+    value = {"default_value": status, "runtime_key": f"seamark.replies.{status}"}
+    return {
+        "filter": {"status_code_filter": {"comparison": {"op": operator, "value": value}}},
+        "body_format_override": {"json_format": {"error": error}},
     }
 
 
@@ -370,6 +376,8 @@ def _connection_manager(folder: str) -> Document:
                 "pack_trace_reason": False,
             }
         },
+        # Old clients, load testers and health checkers among them, speak it still.
+        "http_protocol_options": {"accept_http_10": True, "default_host_for_http_10": "seamark"},
         "normalize_path": True,
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",

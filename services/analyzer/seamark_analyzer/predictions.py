@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -49,6 +49,8 @@ class PredictionLog:
         self._deployment = deployment
         self._meanings: dict[str, float] = {}
         self._capped: set[str] = set()
+        #: Why some of the labels that came last count for nothing; "" if all do.
+        self.unusable = ""
         self.rows: Mapping[str, Rows] = {}
         self.labels = Labels()
 
@@ -72,10 +74,18 @@ class PredictionLog:
         texts = batch.column("label").to_pylist()
         sequence = batch.column("sequence").fill_null(0).to_numpy(zero_copy_only=False)
         value = np.fromiter((self._meaning(text) for text in texts), np.float64, len(texts))
+        strange = [text or "" for text, known in zip(texts, value, strict=True) if math.isnan(known)]
+        self.unusable = self._complaint(strange, len(texts)) if strange else ""
         new = Labels(_keys_of(batch), sequence, value)
         self.labels = self.labels.merge(new, MOST_LABELS)
         if len(self.labels) == MOST_LABELS:
             self._say_capped("labels", MOST_LABELS)
+
+    def _complaint(self, strange: Sequence[str], came: int) -> str:
+        more = f", nor {len(strange) - 1} more of {came}" if len(strange) > 1 else ""
+        classes = ", ".join(repr(name) for name in self.schema.classes[:10])
+        needed = f"the classes are {classes}" if classes else "a finite number is needed"
+        return f"Cannot use label {strange[0][:60]!r}{more}: {needed}"
 
     def _meaning(self, text: str | None) -> float:
         known = self._meanings.get(text or "")

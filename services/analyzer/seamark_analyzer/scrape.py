@@ -16,6 +16,9 @@ from seamark_analyzer.settings import Model
 __all__ = ["CounterSource", "DirectSource"]
 
 TIMEOUT = 2.0
+#: An idle connection is used again for this long (seconds): shorter than the monitor's own limit, which would close it
+#: at the very moment of the next scrape.
+KEPT_ALIVE = 2.0
 #: Bytes of one exposition.
 BODY_LIMIT = 32 * 2**20
 #: Scrapes at the same time, over all models.
@@ -50,7 +53,9 @@ class DirectSource:
         self._client = httpx.AsyncClient(
             timeout=TIMEOUT,
             trust_env=False,
-            limits=httpx.Limits(max_connections=MOST_AT_ONCE, max_keepalive_connections=MOST_AT_ONCE),
+            limits=httpx.Limits(
+                max_connections=MOST_AT_ONCE, max_keepalive_connections=MOST_AT_ONCE, keepalive_expiry=KEPT_ALIVE
+            ),
             # identity: a compressed body could be far longer than it looks
             headers={"accept": "text/plain;version=0.0.4", "accept-encoding": "identity"},
         )

@@ -37,16 +37,19 @@ class _Labelled:
     """A revision's labelled predictions and their labels, since the rollout's start and of the latest window.
 
     The latest window ends with the newest labelled prediction, not now: labels that come a day late still tell.
+    recent: how many of the latest were right; None for regression, where right and wrong are no matter of yes and no.
     """
 
     rows: Rows
     labels: Floats
-    recent: Share
+    recent: Share | None
     recent_labels: Floats
 
     def correct(self, since: float) -> Share | None:
         chosen = self.rows.time >= since
-        return share_right(self.rows.prediction[chosen], self.labels[chosen]) if chosen.any() else None
+        if self.recent is None or not chosen.any():
+            return None
+        return share_right(self.rows.prediction[chosen], self.labels[chosen])
 
 
 class Watch:
@@ -73,7 +76,7 @@ class Watch:
         for url, problem in problems.items():
             self._troubles.report(url, problem)
         packages = {revision: await self._package(revision, model) for revision in _arms(model)}
-        self._troubles.keep({*problems, *model.revisions, "log", "tick"})
+        self._troubles.keep({*problems, *model.revisions, "log", "labels", "tick"})
         champion = packages.get(model.champion or "")
         await self._read_log(model, champion)
         self.evidence = await self._renew(model, packages)
@@ -116,6 +119,7 @@ class Watch:
         except Exception as error:  # delta-rs, Arrow and object stores raise trees of their own; the rest must go on
             problem = f"Cannot read the prediction log: {error}"
         self._troubles.report("log", problem)
+        self._troubles.report("labels", self._log.unusable)
 
     async def _renew(self, model: Model, packages: dict[str, Package | None]) -> Evidence:
         now = self._clock()
@@ -163,14 +167,16 @@ class Watch:
         return arm(revision, since, now, whole, latest, correct, labelled.recent if labelled else None)
 
     def _labelled(self, revision: str, model: Model, packages: dict[str, Package | None]) -> _Labelled | None:
-        """None where rightness cannot be told: no log, no label, or regression."""
-        if self._log is None or self._log.schema.task == "regression":
+        """None without a log or any label."""
+        if self._log is None:
             return None
         rows, labels = self._rows(revision, packages).labelled(self._log.labels)
         if not len(rows):
             return None
         latest = rows.time >= rows.time.max() - model.window
-        return _Labelled(rows, labels, share_right(rows.prediction[latest], labels[latest]), labels[latest])
+        is_class = self._log.schema.task != "regression"
+        recent = share_right(rows.prediction[latest], labels[latest]) if is_class else None
+        return _Labelled(rows, labels, recent, labels[latest])
 
     def _rows(self, revision: str, packages: dict[str, Package | None]) -> Rows:
         """The revision's predictions in the champion's classes; the classes may stand in another order."""

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 #: With less free space than this the log takes nothing more: compaction needs room to make room.
 MIN_FREE = 64 * 1024 * 1024
 RETRY_AFTER = "1"
+#: Not read as JSON although it mostly is: any web page may post it from a visitor's browser, and labels are trusted.
+CURLS_DEFAULT = "application/x-www-form-urlencoded"
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -114,7 +116,8 @@ def _content_type(request: Request, *allowed: str) -> str:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in allowed:
         return kind
-    raise InvalidInput(f"Cannot read content type {kind[:80]!r}; allowed: {', '.join(allowed)}", status=415)
+    hint = f"; say so with -H 'content-type: {allowed[0]}'" if kind == CURLS_DEFAULT else ""
+    raise InvalidInput(f"Cannot read content type {kind[:80]!r}; allowed: {', '.join(allowed)}{hint}", status=415)
 
 
 def _idempotency_key(request: Request) -> str:
@@ -158,9 +161,11 @@ async def _on_error(_: Request, error: Exception) -> JSONResponse:
             return JSONResponse({"error": str(error)}, 400)
 
 
-async def _on_http_error(_: Request, error: Exception) -> JSONResponse:
+async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return JSONResponse({"error": str(error.detail)}, error.status_code, headers=error.headers)
+    path, allowed = repr(request.url.path[:100]), (error.headers or {}).get("Allow", "")
+    known = {404: f"Cannot find {path}", 405: f"Cannot {request.method[:20]} {path}: allowed: {allowed}"}
+    return JSONResponse({"error": known.get(error.status_code, str(error.detail))}, error.status_code, error.headers)
 
 
 async def _on_failure(request: Request, error: Exception) -> JSONResponse:

@@ -29,7 +29,7 @@ from seamark.package import Feature, Manifest, ModelFile, Schema
 from seamark.seen import RouteSeen
 from seamark.spec import ModelDeployment
 from seamark.state import Revision, RolloutState, State
-from seamark_local import analyzer_config, definitions, fault, wanted
+from seamark_local import analyzer_config, definitions, draining, fault, wanted
 from seamark_local.analyzer_config import Watched
 from seamark_local.apply import JOBS_KEPT, Applier, fault_name
 from seamark_local.home import Home, make_home
@@ -76,8 +76,8 @@ class World:
         self.spec = parse()
         self.source = root / "models"
 
-    def apply(self, *actions: Action, state: State | None = None) -> None:
-        self.applier.apply(self.spec, Decision(state or State(), actions))
+    def apply(self, *actions: Action) -> None:
+        self.applier.apply(self.spec, Decision(State(), actions))
 
     def serve(self, revision: str, replicas: int = 1) -> Serve:
         digest = make_package(self.source / revision, version=revision)
@@ -207,8 +207,10 @@ def test_a_kept_revision_needs_its_source_no_more(world: World) -> None:
 
 
 @pytest.mark.parametrize("depth", [0, 100])
-def test_sockets_are_private_and_short_however_deep_the_home_is(tmp_path: Path, depth: int) -> None:
-    world = World(tmp_path / ("d" * depth))
+def test_sockets_are_private_and_short_however_deep_the_home_is(
+    tmp_path_factory: pytest.TempPathFactory, depth: int
+) -> None:
+    world = World(tmp_path_factory.mktemp("s") / ("d" * depth))
     world.apply(world.serve("m-1"))
     world.keep()
     socket = Path(options(world.process("monitor-m-1-0"))["--socket"])
@@ -224,16 +226,15 @@ def test_sockets_are_private_and_short_however_deep_the_home_is(tmp_path: Path, 
 
 
 def test_a_route_is_remembered(world: World) -> None:
-    route = Route({"m-1": 90, "m-2": 10}, ("m-2", 50), "m-1", (("x-lane", "new"),), "x-user")
+    route = Route({"m-1": 90, "m-2": 10}, ("m-2", 50), "m-1", (("x-lane", "new"),), "x-user", "m-2")
     world.apply(route)
     assert world.wanted.route == route
 
 
-def test_a_route_with_header_matches_names_the_challenger(world: World) -> None:
-    route = Route({"m-1": 100}, fallback="m-1", match=(("x-lane", "new"),))
-    world.apply(route, state=State(rollout=RolloutState("m-2", 1.0)))
-    assert world.wanted.route is not None
-    assert world.wanted.route.weights == {"m-1": 100, "m-2": 0}
+def test_a_retired_revision_answers_no_header_matches_and_takes_no_copies(world: World) -> None:
+    matched = Route({"m-1": 100}, ("m-2", 50), "m-2", match=(("x-lane", "new"),), match_to="m-2")
+    world.apply(world.serve("m-2"), matched, Retire("m-2"))
+    assert world.wanted.route == Route({"m-1": 100})
 
 
 def test_a_retired_revision_runs_until_the_gateway_confirms_that_nothing_goes_there(world: World) -> None:
@@ -246,6 +247,53 @@ def test_a_retired_revision_runs_until_the_gateway_confirms_that_nothing_goes_th
     world.keep(RouteSeen({"m-2": 100}), synced=True)
     assert world.names() == ["monitor-m-2-0", "predictor-m-2-0"]
     assert list(world.wanted.serving) == ["m-2"]
+
+
+def spool(world: World, name: str, unsent: int) -> None:
+    folder = world.home.root / "spool" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "000000000001-0123456789abcdef.segment").write_bytes(bytes(100))
+    (folder / "cursor.json").write_text(json.dumps({"start": {"segment": 1, "offset": 100 - unsent}}))
+
+
+def test_a_retired_revisions_monitor_runs_on_until_the_collector_has_all(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(draining, "SETTLE", 0.0)
+    world.apply(world.serve("m-1"), world.serve("m-2"), Route({"m-2": 100}), Retire("m-1"))
+    world.keep(RouteSeen({"m-1": 100}))
+    spool(world, "m-1-0", unsent=10)
+    world.keep(RouteSeen({"m-2": 100}))
+    assert list(world.wanted.serving) == ["m-2"]
+    assert world.names() == ["monitor-m-1-0", "monitor-m-2-0", "predictor-m-2-0"]
+    first = world.process("monitor-m-1-0")
+    world.keep(RouteSeen({"m-2": 100}))
+    assert world.process("monitor-m-1-0") == first
+    world.keep(RouteSeen({"m-2": 100}), statuses={"collector": Status("collector", "ready", port=7001)})
+    moved = world.process("monitor-m-1-0")
+    assert options(moved) == options(first) | {"--collector": "http://127.0.0.1:7001"}
+    spool(world, "m-1-0", unsent=0)
+    world.store.report([Status("predictor-m-1-0", "running")])
+    world.keep(RouteSeen({"m-2": 100}))
+    assert "monitor-m-1-0" in world.names()
+    world.store.remove_status("predictor-m-1-0")
+    world.keep(RouteSeen({"m-2": 100}))
+    assert world.names() == ["monitor-m-2-0", "predictor-m-2-0"]
+
+
+def test_a_deleted_deployments_monitor_runs_on_too_and_is_the_same_when_served_again(world: World) -> None:
+    serve = world.serve("m-1")
+    world.apply(serve)
+    world.keep()
+    first = world.process("monitor-m-1-0")
+    spool(world, "m-1-0", unsent=10)
+    wanted.forget(world.store, "m")
+    world.applier.clean([], [])
+    assert world.store.desired() == [first]
+    world.apply(serve)
+    world.keep()
+    assert world.names() == ["monitor-m-1-0", "predictor-m-1-0"]
+    assert world.process("monitor-m-1-0") == first
 
 
 def test_a_revision_that_carries_traffic_is_not_retired(world: World) -> None:

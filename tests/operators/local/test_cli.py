@@ -6,12 +6,14 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,10 +25,11 @@ from seamark import profile
 from seamark.actions import Notify
 from seamark.package import Feature, Manifest, ModelFile, Schema
 from seamark.seen import Command
-from seamark.state import State
+from seamark.state import Revision, State
+from seamark_local import cli
 from seamark_local.cli import app
 from seamark_local.home import make_home
-from seamark_local.lock import holder
+from seamark_local.lock import hold, holder
 from seamark_local.store import Process, Status, Store
 
 T = TypeVar("T")
@@ -374,13 +377,20 @@ def test_prune_deletes_what_no_file_names_and_only_prune_does(desk: Desk) -> Non
 def test_up_shows_events_problems_and_lines_to_paste(desk: Desk) -> None:
     desk.up("-f", "churn.yaml")
     until(lambda: "Seamark runs in .seamark" in desk.said())
+    desk.pids()
     store = desk.store()
-    store.commit("churn", 1.0, State(), [Notify("Deployed", "churn-1a2b3c4d", "First", "v1 answers users")])
     failing = (sys.executable, "-c", "import sys; print('Cannot load it'); sys.exit(2)")
     store.desire([Process("predictor-x", failing, ready="/readyz")])
-    until(lambda: "Deployed           churn-1a2b3c4d  v1 answers users" in desk.said())
     until(lambda: "Problem            predictor-x: Cannot load it" in desk.said())
+    assert "Ready" not in desk.said(), "the gateway answers, but nobody is the champion yet"
+    digest = hashlib.sha256((desk.folder / "model" / "seamark.json").read_bytes()).hexdigest()
+    shutil.copytree(desk.folder / "model", desk.home / "packages" / digest)
+    champion = Revision("churn-1a2b3c4d", "/", digest, "spec", 1.0, phase="Champion")
+    state = State((champion,), champion=champion.name)
+    store.commit("churn", 1.0, state, [Notify("Deployed", champion.name, "First", "v1 answers users")])
+    until(lambda: "Deployed           churn-1a2b3c4d  v1 answers users" in desk.said())
     until(lambda: f"curl -s http://127.0.0.1:{desk.port}/v1/models/churn/evidence" in desk.said())
+    assert f"http://127.0.0.1:{desk.port}/v1/models/churn:predict -d" in desk.said()
 
 
 def test_down_stops_a_running_home(desk: Desk) -> None:
@@ -405,6 +415,56 @@ def test_a_persons_decision_is_stored_with_who_and_why(desk: Desk, verb: Any) ->
     [command] = desk.store().commands("churn", 0)
     assert command == Command(1, verb, command.by, "looks good")
     assert command.by
+
+
+class Operator:
+    """Answers the first command to `churn`, as long as the home's lock is held; `answer` is a refusal, or empty."""
+
+    def __init__(self, desk: Desk, answer: str, message: str = "") -> None:
+        self._store, self._said = desk.store(), {"answer": answer, "message": message}
+
+    def obey(self) -> None:
+        [command] = until(lambda: self._store.commands("churn", 0))
+        self._store.commit("churn", 1.0, State(last_command=command.id, **self._said))
+
+
+@pytest.mark.parametrize(
+    ("verb", "answer", "message", "status", "said"),
+    [
+        ("promote", "", "", 0, "churn: the challenger will become the champion"),
+        (
+            "promote",
+            "",
+            "waiting for approval of churn-2: 0 of 1",
+            0,
+            "churn: the challenger will become the champion; waiting for approval of churn-2: 0 of 1",
+        ),
+        ("pause", "", "paused", 0, "churn: nothing will be decided until seamark resume; traffic stays as it is"),
+        ("abort", "Cannot abort churn: no rollout is running", "", 2, "Cannot abort churn: no rollout is running"),
+    ],
+    ids=["obeyed", "obeyed, and something is waited for", "a pause needs no note", "refused"],
+)
+def test_a_running_operators_answer_is_shown(
+    desk: Desk, verb: str, answer: str, message: str, status: int, said: str
+) -> None:
+    desk.run("apply", "-f", "churn.yaml")
+    operator = Operator(desk, answer, message)
+    with hold(desk.home / "lock"), ThreadPoolExecutor() as pool:
+        done = pool.submit(desk.run, verb, "churn")
+        operator.obey()
+        result = done.result(20)
+    assert (result.exit_code, result.output) == (status, said + "\n")
+
+
+def test_an_operator_that_does_not_answer_is_not_waited_for_long(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "ANSWER_PATIENCE", 0.1)
+    desk.run("apply", "-f", "churn.yaml")
+    with hold(desk.home / "lock"):
+        done = desk.run("resume", "churn")
+    assert (done.exit_code, done.stdout) == (
+        0,
+        "churn: rollout and retraining will go on; the operator has not answered yet, see seamark status\n",
+    )
 
 
 @pytest.mark.parametrize("verb", ["promote", "delete", "status", "events", "plan"])

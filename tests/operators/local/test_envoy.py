@@ -142,6 +142,12 @@ class World:
     def predict(self, model: str = "m", headers: dict[str, str] | None = None) -> httpx.Response:
         return self.client.post(f"/v1/models/{model}:predict", content=b"{}", headers=headers)
 
+    def exchange(self, head: str) -> str:
+        """What comes back for a request that no HTTP library would send."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+            connection.sendall(f"{head}\r\nConnection: close\r\n\r\n".encode())
+            return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
     def answers(self, count: int, headers: dict[str, str] | None = None) -> Count:
         return Counter(self.predict(headers=headers).text for _ in range(count))
 
@@ -255,7 +261,7 @@ def test_the_clients_request_id_is_kept_and_returned(world: World, ports: Ports,
 
 
 def test_a_header_leads_to_the_challenger(world: World, ports: Ports) -> None:
-    route = Route({"A": 100, "B": 0}, fallback="A", match=(("x-lane", "new"), ("x-team", "blue")))
+    route = Route({"A": 100}, fallback="A", match=(("x-lane", "new"), ("x-team", "blue")), match_to="B")
     world.route(Model("m", route, ports))
     assert world.answers(10, {"x-lane": "new"}) == {"B": 10}
     assert world.answers(10, {"x-team": "blue"}) == {"B": 10}
@@ -332,7 +338,7 @@ def test_paths_lead_to_the_right_service(world: World, ports: Ports, path: str, 
 def test_other_paths_are_answered_with_the_known_names(world: World, ports: Ports, path: str) -> None:
     world.route(Model("m", Route({"A": 100}), ports), Model("n", None, ports))
     answer = world.client.get(path)
-    assert (answer.status_code, answer.json()) == (404, {"error": "no model is served here; known: m, n"})
+    assert (answer.status_code, answer.json()) == (404, {"error": "Cannot find this path; models served here: m, n"})
     assert answer.headers["content-type"] == "application/json"
 
 
@@ -348,8 +354,31 @@ def test_a_model_without_a_route_says_so(world: World, ports: Ports) -> None:
 def test_a_body_over_the_limit_is_refused(world: World, ports: Ports, a: Upstream) -> None:
     world.route(Model("m", Route({"A": 100}), ports))
     answer = world.client.post("/v1/models/m:predict", content=b"0" * (xds.MAX_BODY + 1))
-    assert (answer.status_code, answer.json()) == (413, {"error": "Payload Too Large"})
+    text = "Cannot read the request: its body is larger than 16777216 bytes; send fewer rows at a time"
+    assert (answer.status_code, answer.json()) == (413, {"error": text})
     assert a.got == []
+
+
+@pytest.mark.parametrize(
+    ("request_line", "cause"),
+    [
+        ("GET /v1/models/m%2Fx HTTP/1.1\r\nHost: h", "path_normalization_failed"),
+        ("GET /v1/models/m HTTP/1.1", "missing_host_header"),
+    ],
+)
+def test_a_request_that_the_gateway_cannot_read_says_why(
+    world: World, ports: Ports, request_line: str, cause: str
+) -> None:
+    world.route(Model("m", Route({"A": 100}), ports))
+    answer = world.exchange(request_line)
+    assert answer.startswith("HTTP/1.1 400 ")
+    assert json.loads(answer.splitlines()[-1]) == {"error": f"Cannot read the request: {cause}"}
+
+
+def test_http_1_0_is_served(world: World, ports: Ports, a: Upstream) -> None:
+    world.route(Model("m", Route({"A": 100}), ports))
+    assert "200 OK" in world.exchange("GET /v1/models/m HTTP/1.0")
+    assert a.got[0][0] == "/v1/models/m"
 
 
 @contextmanager

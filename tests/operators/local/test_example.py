@@ -47,9 +47,29 @@ def test_a_short_row_stands_in_the_line(home: Home, tmp_path: Path) -> None:
 
 def test_a_long_row_is_put_into_a_file(home: Home, tmp_path: Path) -> None:
     predict = shlex.split(curl_lines(home, "churn", make_package(tmp_path / "p", 30), "http://h:1")[0])
-    assert predict[-1] == "@.seamark/examples/churn.json"
+    assert predict[-1] == f"@{tmp_path}/.seamark/examples/churn.json"
     [row] = json.loads(Path(predict[-1].removeprefix("@")).read_text())["instances"]
     assert row == [5.0] * 30 + ["it's"]
+
+
+def test_a_class_with_a_quote_in_its_name_survives_the_shell(home: Home, tmp_path: Path) -> None:
+    package = make_package(tmp_path / "p", 2)
+    (package / "seamark.json").write_text(json.dumps({"classes": ["it's not", "it is"]}))
+    feedback = shlex.split(curl_lines(home, "churn", package, "http://h:1")[1])
+    assert json.loads(feedback[-1])["labels"][0]["label"] == "it's not"
+
+
+def test_a_regressions_example_label_is_an_ordinary_one(home: Home, tmp_path: Path) -> None:
+    """A label of 0 for prices of houses would be pasted into the log, and learned from."""
+    schema = Schema("regression", (Feature("area"),))
+    prices = np.linspace(100_000, 300_000, 101)
+    built = profile.build(schema, np.zeros((101, 1)), [], prices.reshape(-1, 1), prices)
+    package = tmp_path / "p"
+    package.mkdir()
+    (package / "profile.json").write_bytes(built.to_json())
+    (package / "seamark.json").write_text(json.dumps({"classes": []}))
+    feedback = shlex.split(curl_lines(home, "houses", package, "http://h:1")[1])
+    assert json.loads(feedback[-1])["labels"] == [{"prediction_id": "first-one", "label": 200_000.0}]
 
 
 def test_without_a_readable_profile_lines_that_need_a_row_are_left_out(home: Home, tmp_path: Path) -> None:

@@ -214,6 +214,8 @@ def pair(replica: int, predictor: str, monitor: str, **more: Any) -> dict[str, S
         (pair(0, "ready", "ready"), RevisionSeen(2, 1)),
         (pair(0, "backoff", "ready", restarts=2, message="boom"), RevisionSeen(2, 0)),
         (pair(0, "backoff", "ready", restarts=3, message="boom"), RevisionSeen(2, 0, "predictor-m-1-0: boom")),
+        (pair(0, "backoff", "ready", exit_status=2, message="bad"), RevisionSeen(2, 0, "predictor-m-1-0: bad")),
+        (pair(0, "starting", "ready", exit_status=2, message="bad"), RevisionSeen(2, 0)),
         (pair(0, "failed", "ready", exit_status=2), RevisionSeen(2, 0, "predictor-m-1-0: ended with status 2")),
     ],
 )

@@ -247,8 +247,9 @@ def test_the_summary_says_what_is_going_on() -> None:
         ),
         champion="m-1",
         rollout=RolloutState("m-2", 1.0, step=2, step_since=88.0),
-        retraining=RetrainingState(blocked="bad data"),
+        retraining=RetrainingState(blocked="ContractViolated"),
         alarms=(("feature", "mean radius"), ("prediction", "")),
+        violations=(("", "shape"), ("mean radius", "range")),
     )
     drift = (Drift("feature", "a", 3.0, 2.0, 9), Drift("feature", "b", 2.0, 1.0, 9), Drift("feature", "c", 9.0, 0.0, 9))
     champion = Arm("m-1", 0, 1, 200, 1, recent=Share(9, 10), requests_per_second=5.0, p99=0.01)
@@ -267,10 +268,10 @@ def test_the_summary_says_what_is_going_on() -> None:
         "ready": True,
         "phase": "Canary",
         "message": "",
-        "step": "hold 12s of 20s at 10 %",
+        "step": "3 of 4: hold 12s of 20s at 10 %",
         "verdict": {"outcome": "Better", "reason": "GatesPassed", "message": "fine"},
-        "retraining": "blocked: bad data",
-        "alarms": ["feature mean radius", "prediction"],
+        "retraining": "blocked while the input contract is violated",
+        "alarms": ["feature mean radius", "prediction", "contract shape", "contract mean radius range"],
     }
     assert revisions[0] == {
         "name": "m-1",
@@ -297,11 +298,11 @@ def test_the_summary_says_what_is_going_on() -> None:
 @pytest.mark.parametrize(
     ("step", "since", "text"),
     [
-        (0, 95.0, "shadow 5s of 10s, 100 % copied"),
-        (1, None, "weight 10 %"),
-        (2, None, "hold 0s of 20s at 10 %"),
-        (3, 90.0, "hold until promoted at 10 %"),
-        (4, None, "promoting"),
+        (0, 95.0, "1 of 4: shadow 5s of 10s, 100 % copied"),
+        (1, None, "2 of 4: weight 10 %"),
+        (2, None, "3 of 4: hold 0s of 20s at 10 %"),
+        (3, 90.0, "4 of 4: hold until a person promotes, at 10 %"),
+        (4, None, "all steps are done: promoting"),
     ],
 )
 def test_each_step_has_words(step: int, since: float | None, text: str) -> None:
@@ -309,6 +310,26 @@ def test_each_step_has_words(step: int, since: float | None, text: str) -> None:
     spec = manifests.parse(document("m", rollout={"steps": steps}))
     state = State(rollout=RolloutState("m-2", 1.0, step=step, step_since=since))
     assert summarise(spec, state, Seen(100.0), Decision(state))["step"] == text
+
+
+def test_a_paused_step_shows_the_time_that_counts() -> None:
+    spec = manifests.parse(document("m", rollout={"steps": [{"shadow": {"for": "10s"}}]}))
+    state = State(paused=True, rollout=RolloutState("m-2", 1.0, step_since=40.0, held=3.0))
+    assert summarise(spec, state, Seen(100.0), Decision(state))["step"] == "1 of 1: shadow 3s of 10s, 100 % copied"
+
+
+@pytest.mark.parametrize(
+    ("retraining", "text"),
+    [
+        (RetrainingState(), ""),
+        (RetrainingState(waiting="waiting for labels: 3 of 50"), "waiting for labels: 3 of 50"),
+        (RetrainingState(episode=2, job="m-retrain-2", cause="c", finished=9.0), "running m-retrain-2 (c)"),
+    ],
+    ids=["nothing", "what it waits for", "a second Job runs though the first has finished"],
+)
+def test_each_state_of_retraining_has_words(retraining: RetrainingState, text: str) -> None:
+    spec, state = manifests.parse(document("m")), State(retraining=retraining)
+    assert summarise(spec, state, Seen(100.0), Decision(state))["retraining"] == text
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,48 @@ def test_a_plan_needs_a_home_a_known_name_and_a_sound_manifest(home: Home, store
         plan(home.root, "m", {"kind": "ModelDeployment"}, serve_what_is_seen)
 
 
+def test_a_manifest_can_be_tried_before_the_first_up(tmp_path: Path) -> None:
+    digest = make_package(tmp_path / "p")
+    lines = plan(tmp_path / "no-home", "m", document("m", str(tmp_path / "p")))
+    name = f"m-{digest[:8]}"
+    assert lines == [
+        f"would serve {name} (1 replica)",
+        f"would send all requests to {name} once it is ready",
+        f"waiting for {name} to be ready",
+    ]
+    assert not (tmp_path / "no-home").exists()
+
+
+def test_a_new_models_way_through_the_steps_is_told_beforehand(home: Home, store: Store, tmp_path: Path) -> None:
+    digest = make_package(tmp_path / "p")
+    steps = [{"shadow": {"percent": 50, "for": "10m"}}, {"weight": 10}, {"hold": {"for": "90s"}}, {"hold": {}}]
+    manifest = document("m", str(tmp_path / "p"))
+    manifest["spec"]["rollout"] = {"steps": steps}
+    champion = Revision("m-1", "/", "d", "spec", 1.0, phase="Champion")
+    store.commit("m", 1.0, State((champion,), champion="m-1", model="d"))
+    way = "copies of 50 % for 10m, 10 %, hold 1m30s, hold until a person promotes, then all requests"
+    assert f"would try m-{digest[:8]} beside m-1: {way}" in plan(home.root, "m", manifest)
+
+
+@pytest.mark.parametrize(
+    ("state", "line"),
+    [
+        (State(), "would change nothing now"),
+        (State(champion="m-1"), "would change nothing now; m-1 stays"),
+        (
+            State(champion="m-1", rollout=RolloutState("m-2", 1.0)),
+            "would change nothing now; the rollout of m-2 goes on",
+        ),
+        (State(champion="m-1", message="paused"), "paused"),
+    ],
+)
+def test_a_quiet_plan_says_what_goes_on(home: Home, store: Store, tmp_path: Path, state: State, line: str) -> None:
+    make_package(tmp_path / "p")
+    store.apply({"m": document("m", str(tmp_path / "p"))})
+    store.commit("m", 1.0, state)
+    assert plan(home.root, "m", None, lambda _, before, __: Decision(before)) == [line]
+
+
 WORDS: list[tuple[Action, str]] = [
     (Serve("m-1", "/m", "d", 1), "would serve m-1 (1 replica)"),
     (Route({"m-1": 90, "m-2": 10, "m-3": 0}), "would send 90 % to m-1, 10 % to m-2"),

@@ -1,4 +1,4 @@
-"""The status table fits 100 columns and says what is known, and a dash for what is not."""
+"""The status table fits the terminal and says what is known, and a dash for what is not."""
 
 from __future__ import annotations
 
@@ -34,30 +34,76 @@ def summary(*revisions: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {**known, "revisions": list(revisions), **changes}
 
 
-def shown(thing: Any) -> str:
-    console = Console(width=100, no_color=True)
+def shown(thing: Any, width: int = 100) -> str:
+    console = Console(width=width, no_color=True)
     with console.capture() as capture:
         console.print(thing)
     return capture.get()
 
 
-def test_the_widest_rollout_fits_100_columns_uncut() -> None:
+WORDS = ("1234.6", "12.3 %", "12.3 ms", "1.23 > 0.10", "0.988", "123456", "challenger", "Inconclusive", "10/10")
+HEADINGS = (
+    "Deployment",
+    "phase",
+    "Revision",
+    "version",
+    "Role",
+    "verdict",
+    "Weight",
+    "copied",
+    "Ready",
+    "Errors",
+    "p99",
+)
+
+
+def widest() -> Any:
+    champion = revision(role="champion")
     challenger = revision(name="churn-5e6f7a8b", role="challenger", weight=0, mirror=100)
     verdict = {"outcome": "Inconclusive", "reason": "r", "message": "too few"}
-    text = shown(table([summary(revision(), challenger, verdict=verdict)]))
-    for words in (
-        "1234.6",
-        "12.3 %",
-        "12.3 ms",
-        "1.23 > 0.10",
-        "0.988",
-        "123456",
-        "challenger",
-        "Inconclusive",
-        "10/10",
-    ):
+    return table([summary(champion, challenger, verdict=verdict)])
+
+
+@pytest.mark.parametrize("width", [78, 80, 99, 100, 200])
+def test_the_widest_rollout_fits_uncut_down_to_78_columns(width: int) -> None:
+    text = shown(widest(), width)
+    for words in (*WORDS, *HEADINGS, "churn", "Serving", "Drift", "feature", "Quality", "rows"):
         assert words in text
-    assert "mean fracta…" in text
+    assert text.count("…") == 2
+    assert text.count("mean fracta…") == 2
+
+
+def test_a_small_pane_leaves_out_drift_and_quality_and_cuts_nothing() -> None:
+    text = shown(widest(), 60)
+    for words in (*HEADINGS, "1234.6", "12.3 ms", "Inconclusive", "10/10", "Serving"):
+        assert words in text
+    assert "…" not in text
+    assert "Quality" not in text
+
+
+def test_the_longest_name_is_folded_at_80_columns() -> None:
+    name = "a-name-as-long-as-names-may-be-at-all-40"
+    text = shown(table([summary(revision(name=f"{name}-1a2b3c4d"), name=name)]), 80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert f"{name}: ready" in text
+    assert "Quality" in text
+    assert "1a2b3c4d" in text
+
+
+def test_a_long_verdict_is_indented_on_every_line() -> None:
+    verdict = {"outcome": "Inconclusive", "reason": "r", "message": "not enough " * 20}
+    first, *rest = shown(details(summary(verdict=verdict)), 80).splitlines()
+    assert first == "churn: ready"
+    assert len(rest) > 2
+    assert rest[0].startswith("  verdict    Inconclusive: not enough")
+    assert all(line.startswith((" " * 13 + "not enough", " " * 13 + "enough")) for line in rest[1:])
+
+
+def test_a_revision_that_was_given_up_says_so() -> None:
+    given_up = revision(name="churn-2", role="retired", phase="RolledBack", ready="0/0")
+    text = shown(table([summary(revision(), given_up)]))
+    assert "rolled back" in text
+    assert "0/0" not in text
 
 
 @pytest.mark.parametrize(
@@ -82,10 +128,10 @@ def test_the_verdict_stands_beside_who_is_judged() -> None:
 
 
 def test_details_tell_only_what_there_is_to_tell() -> None:
-    assert details(summary()).plain == "churn: ready"
-    told = details(summary(ready=False, message="paused", alarms=[f"feature {i}" for i in range(5)])).plain
+    assert shown(details(summary())) == "churn: ready\n"
+    told = shown(details(summary(ready=False, message="paused", alarms=[f"feature {i}" for i in range(5)])))
     expected = ["churn: not ready", "  alarms     feature 0, feature 1, feature 2 and 2 more", "  note       paused"]
-    assert told.splitlines() == expected
+    assert [line.rstrip() for line in told.splitlines()] == expected
 
 
 def test_no_deployment_is_an_empty_table() -> None:
@@ -110,3 +156,9 @@ def test_processes_are_listed_by_name() -> None:
     )
     assert text.index(" a ") < text.index(" b ")
     assert "[x]" in text
+
+
+def test_the_gateways_port_is_the_one_people_call() -> None:
+    text = shown(processes_table({"gateway": Status("gateway", "ready", port=4711)}, gateway=8080))
+    assert "8080" in text
+    assert "4711" not in text

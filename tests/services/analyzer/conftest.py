@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,11 +28,12 @@ Floats = NDArray[np.float64]
 
 @dataclass
 class World:
-    """A deployment `m` with a binary model of numeric features; classes are "no" and "yes"."""
+    """A deployment `m` with a model of numeric features: of the classes "no" and "yes", or of a normal quantity."""
 
     folder: Path
     features: int = 4
     rows: int = 4000
+    task: str = "binary"
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(7))
     monitors: list[FakeMonitor] = field(default_factory=list)
 
@@ -41,14 +43,18 @@ class World:
 
     @property
     def schema(self) -> Schema:
-        return Schema("binary", tuple(Feature(f"f {i}") for i in range(self.features)), ("no", "yes"))
+        return self._schema(("no", "yes"))
+
+    def _schema(self, classes: tuple[str, ...]) -> Schema:
+        features = tuple(Feature(f"f {i}") for i in range(self.features))
+        return Schema(self.task, features, () if self.task == "regression" else classes)
 
     def package(self, name: str, accuracy: float = 0.95, classes: tuple[str, ...] = ("no", "yes")) -> str:
         """Writes a package whose profile is standard normal features, and answers its folder."""
         numbers, outputs = self.batch(self.rows)
         importance = {f"f {i}": 1.0 / (i + 1) for i in range(self.features)}
         labels = outputs[:, 0].copy()
-        schema = Schema("binary", self.schema.features, classes)
+        schema = self._schema(classes)
         profile = build(schema, numbers, [], outputs, labels, importance)
         content = profile.to_json()
         manifest = Manifest(
@@ -57,7 +63,7 @@ class World:
             model=ModelFile("model.onnx", "onnx", "0" * 64),
             schema=schema,
             profile_sha256=hashlib.sha256(content).hexdigest(),
-            metrics={"accuracy": accuracy, "rows": 2000},
+            metrics={"mae": 1.0} if self.task == "regression" else {"accuracy": accuracy, "rows": 2000},
         )
         folder = self.folder / "packages" / name
         folder.mkdir(parents=True)
@@ -72,6 +78,8 @@ class World:
         scores = self.rng.uniform(size=rows)
         for index, by in (shift or {}).items():
             numbers[:, index] += by
+        if self.task == "regression":
+            return numbers, self.rng.normal(size=(rows, 1))
         return numbers, np.column_stack([(scores > 0.5).astype(float), scores])
 
     def monitor(self, revision: str, namespace: str = "default") -> FakeMonitor:
@@ -193,11 +201,13 @@ class FakeMonitor:
         for column, counts in zip(self.profile.features, bin_numbers(numbers, self.profile.features), strict=True):
             for name, count in zip(column.labels, counts, strict=True):
                 self._add("seamark_feature_bin_total", f'feature="{column.name}",bin="{name}"', int(count))
-        _, score = self.profile.outputs
-        for value in outputs[:, 0]:
-            self._add("seamark_output_bin_total", f'output="prediction",bin="{class_bin(value)}"', 1)
-        for name, count in zip(score.labels, bin_numbers(outputs[:, 1:], [score])[0], strict=True):
-            self._add("seamark_output_bin_total", f'output="score",bin="{name}"', int(count))
+        quantities = self.profile.outputs[-1:]
+        if len(self.profile.outputs) == 2:
+            for value in outputs[:, 0]:
+                self._add("seamark_output_bin_total", f'output="prediction",bin="{class_bin(value)}"', 1)
+        for column, counts in zip(quantities, bin_numbers(outputs[:, -1:], quantities), strict=True):
+            for name, count in zip(column.labels, counts, strict=True):
+                self._add("seamark_output_bin_total", f'output="{column.name}",bin="{name}"', int(count))
         self._add("seamark_contract_rows_total", 'kept="true"', len(numbers))
         self._request(200, seconds, len(numbers))
 
@@ -243,7 +253,7 @@ def clock() -> Clock:
 def make_world(tmp_path: Path) -> Iterator[Callable[..., World]]:
     made: list[World] = []
 
-    def make(**fields: int) -> World:
+    def make(**fields: Any) -> World:
         made.append(World(tmp_path, **fields))
         return made[-1]
 

@@ -8,10 +8,11 @@ import socket
 from typing import Any
 
 import pytest
+import uvicorn
 
 from seamark_analyzer import scrape
 from seamark_analyzer.scrape import DirectSource
-from seamark_analyzer.settings import Model, RevisionSource
+from seamark_analyzer.settings import LONGEST_TICK, Model, RevisionSource
 
 
 def problem_of(url: str) -> str:
@@ -58,6 +59,13 @@ def test_no_answer_in_time_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/metrics", "http://[::bad/metrics", "http://x:99999999/"])
 def test_an_unreachable_target_is_a_problem(url: str) -> None:
     assert problem_of(url).startswith(f"Cannot scrape {url}: ")
+
+
+def test_no_connection_is_kept_for_as_long_as_a_monitor_keeps_it() -> None:
+    """A scrape at the moment when the other side closes would be a gap in the counters."""
+    monitors_limit = uvicorn.Config(lambda: None).timeout_keep_alive
+    assert monitors_limit > scrape.KEPT_ALIVE
+    assert monitors_limit >= LONGEST_TICK > scrape.KEPT_ALIVE
 
 
 def test_forgotten_models_leave_nothing(monitor: Any) -> None:

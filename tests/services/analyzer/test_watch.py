@@ -396,6 +396,42 @@ def test_labels_since_drift_count_from_where_the_score_crossed(world: Any, drive
     assert driver.tick(settings).labels_since_drift == 1
 
 
+def test_labels_of_a_regression_count_though_nothing_is_right_or_wrong(
+    make_world: Callable[..., Any], clock: Any
+) -> None:
+    """Else a retraining that waits for labels since the drift began would wait for ever."""
+    world = make_world(task="regression")
+    driver = Driver(world, clock)
+    monitor, settings = one_champion(world)
+    driver.tick(settings)
+    now = driver.clock.now
+    monitor.observe(*world.batch(800, {0: 2.0}))
+    driver.tick(settings)
+    names = [f"id-{i}" for i in range(200)]
+    world.log("m-1", names, now + 2, [0.1] * 200)
+    world.label([(name, "9.5") for name in names], 1)
+    evidence = driver.tick(settings)
+    driver.close()
+    assert evidence.labels_since_drift == 200
+    assert (evidence.champion.correct, evidence.champion.recent) == (None, None)
+    assert set(alarmed(evidence)) == {("feature", "f 0"), ("label", "")}
+
+
+def test_a_label_that_is_no_class_is_said_until_good_ones_come(
+    world: Any, driver: Driver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such labels are stored and count for nothing: a silent typo would look like no labels at all."""
+    _, settings = one_champion(world)
+    with caplog.at_level("INFO", "seamark.analyzer"):
+        world.label([("a", "yes"), ("b", "Yes"), ("c", "x" * 500)], 1)
+        driver.tick(settings)
+        world.label([("d", "no")], 2)
+        driver.tick(settings)
+    lines = [record.getMessage() for record in caplog.records if "about=labels" in record.getMessage()]
+    assert "Cannot use label 'Yes', nor 1 more of 3: the classes are 'no', 'yes'" in lines[0]
+    assert ["recovered" in line for line in lines] == [False, True]
+
+
 def test_a_champion_that_is_not_chosen_yet_is_no_data(world: Any, driver: Driver) -> None:
     evidence = driver.tick(model({}, champion=None))
     assert (evidence.champion, evidence.drift, evidence.contract) == (None, (), None)

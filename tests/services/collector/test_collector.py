@@ -91,6 +91,7 @@ def test_the_log_describes_itself(collector: Any, records: SimpleNamespace) -> N
     [
         ("POST", "/v1/batches", {"json": {}}, 415, "content type 'application/json'; allowed: application/msgpack"),
         ("POST", "/v1/feedback", {"content": b"x"}, 415, "content type ''"),
+        ("POST", "/v1/feedback", {"data": {"a": "b"}}, 415, "; say so with -H 'content-type: application/json'"),
         ("POST", "/v1/feedback", {"headers": {"content-type": "text/csv"}}, 400, "needs ?deployment=NAME"),
         (
             "POST",
@@ -101,10 +102,10 @@ def test_the_log_describes_itself(collector: Any, records: SimpleNamespace) -> N
         ),
         ("GET", "/v1/log/default/nothing", {}, 404, "Cannot find log default/nothing"),
         ("GET", "/v1/log/default/Nothing", {}, 400, "'Nothing' is not a name"),
-        ("GET", "/v1/log/..%2f../m", {}, 404, "Not Found"),
-        ("GET", "/v1/batches", {}, 405, "Method Not Allowed"),
-        ("GET", "/", {}, 404, "Not Found"),
-        ("GET", "/docs", {}, 404, "Not Found"),
+        ("GET", "/v1/log/..%2f../m", {}, 404, "Cannot find '/v1/log/../../m'"),
+        ("GET", "/v1/batches", {}, 405, "Cannot GET '/v1/batches': allowed: POST"),
+        ("GET", "/", {}, 404, "Cannot find '/'"),
+        ("GET", "/docs", {}, 404, "Cannot find '/docs'"),
     ],
 )
 def test_mistakes_have_clear_answers(

@@ -265,6 +265,7 @@ def test_matched_and_sticky_users_meet_a_challenger_that_answers_users(
     )
     route = world.state.route
     assert (route.match, route.sticky, route.mirror is not None) == (match, sticky, mirror)
+    assert route.match_to == (world.name("b") if match else None)
     assert route.fallback == (None if isinstance(step, Shadow) else world.name("a"))
 
 
