@@ -39,7 +39,8 @@ lint: install ## formatting, lint, types, import layers
 	$(RUN)/lint-imports
 
 test: install ## all tests; no cluster, no internet
-	$(RUN)/pytest
+	$(RUN)/pytest -q -n auto --dist loadfile tests/unit tests/services tests/operators
+	$(RUN)/pytest -v tests/local
 
 coverage: install ## line and branch coverage of the core
 	$(RUN)/pytest tests/unit --cov --cov-report=term-missing --cov-fail-under=100

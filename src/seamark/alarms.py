@@ -79,11 +79,12 @@ def drift_name(kinds: Iterable[str]) -> str:
 
 def _alarm(champion: str, active: Sequence[Drift]) -> Notify:
     texts = [
-        f"{finding.feature or finding.kind} ({finding.score:.3g}, threshold {finding.threshold:.3g})"
+        f"{finding.feature or finding.kind} (score {finding.score:.3g}, threshold {finding.threshold:.3g})"
         for finding in active
     ]
     kinds = sorted({finding.kind for finding in active})
-    message = f"{' and '.join(kinds)} drift: {_names(texts)}"
+    listed = " and ".join(filter(None, (", ".join(kinds[:-1]), kinds[-1])))
+    message = f"{listed} drift: {_names(texts)}"
     return Notify("Alarm", champion, drift_name(kinds), message, _as_evidence(active))
 
 

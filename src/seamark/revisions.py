@@ -9,7 +9,7 @@ from typing import Any
 from seamark.actions import Action, Notify, Promote, Record, RollBack, Verdict
 from seamark.facts import Facts, Turn
 from seamark.seen import ModelSeen
-from seamark.state import Phase, Revision, State
+from seamark.state import Phase, Revision, RolloutState, State
 from seamark.traffic import first_revision, is_confirmed
 
 __all__ = [
@@ -129,14 +129,23 @@ def promote(facts: Facts, state: State, verdict: Verdict | None) -> Turn:
     actions: list[Action] = [Promote(name, before), Record("Promote", name, reason, evidence)]
     if state.rollout.announced < 100:
         actions.append(
-            Notify("WeightChanged", name, "WeightChanged", f"100 % of the traffic to {name}", {"weight": 100})
+            Notify("WeightChanged", name, "WeightChanged", f"100 % of the traffic goes to {name}", {"weight": 100})
         )
-    actions.append(Notify("Promoted", name, reason, f"{name} is the champion, after {before}", evidence))
+    message = f"{name} is the champion, after {before}: {_why(facts, state.rollout, verdict)}"
+    actions.append(Notify("Promoted", name, reason, message, evidence))
     until = facts.now + min(facts.spec.rollout.progress_deadline, _KEEP_PREVIOUS)
     state = with_phase(state, name, "Champion")
     state = with_phase(state, before, "Retired") if before else state
     state = _with_failures(facts, state, name, failed=False)
     return replace(state, champion=name, previous=before, previous_until=until, rollout=None), tuple(actions)
+
+
+def _why(facts: Facts, rollout: RolloutState, verdict: Verdict | None) -> str:
+    if rollout.forced:
+        return "a person promoted it"
+    if not facts.spec.rollout.gates:
+        return "no gates to pass"
+    return f"the gates say {verdict.outcome}" if verdict else "the gates were passed"
 
 
 def give_up(facts: Facts, state: State, reason: str, message: str, verdict: Verdict | None) -> Turn:

@@ -196,7 +196,7 @@ def _shift(facts: Facts, state: State, rollout: RolloutState, step: Weight) -> T
     if not is_confirmed(facts, state):
         return state, ()
     name = rollout.challenger
-    message = f"{step.weight} % of the traffic to {name}"
+    message = f"{step.weight} % of the traffic goes to {name}"
     state = _next(with_phase(state, name, "Canary"), replace(rollout, announced=step.weight))
     return state, (Notify("WeightChanged", name, "WeightChanged", message, {"weight": step.weight}),)
 
@@ -222,7 +222,7 @@ def _start_step(facts: Facts, state: State, rollout: RolloutState, step: Shadow 
     state = replace(state, rollout=replace(rollout, step_since=facts.now))
     if isinstance(step, Hold):
         return state, ()
-    message = f"copies of {step.percent} % of the requests to {name}"
+    message = f"{name} gets copies of {step.percent} % of the requests; users do not see its answers"
     event = Notify("ShadowStarted", name, "ShadowStarted", message, {"percent": step.percent})
     return with_phase(state, name, "Shadow"), (event,)
 

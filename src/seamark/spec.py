@@ -276,8 +276,10 @@ def _key(key: object) -> str:
 
 
 def _text(value: object, path: str) -> str:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str):
         raise InvalidSpec(path, f"{_show(value)} is not a text")
+    if not value:
+        raise InvalidSpec(path, "is empty")
     if len(value) > _LONGEST_TEXT or not value.isprintable():
         raise InvalidSpec(path, f"{_show(value)} is not one line of at most {_LONGEST_TEXT} characters")
     return value
@@ -330,7 +332,8 @@ def _integer(low: int, high: int) -> Callable[[object, str], int]:
 def _one_of(*allowed: str) -> Callable[[object, str], str]:
     def convert(value: object, path: str) -> str:
         if not isinstance(value, str) or value not in allowed:
-            raise InvalidSpec(path, f"{_show(value)} is not one of {', '.join(allowed)}")
+            choice = f"one of {', '.join(allowed)}" if len(allowed) > 1 else allowed[0]
+            raise InvalidSpec(path, f"{_show(value)} is not {choice}")
         return value
 
     return convert
@@ -388,13 +391,20 @@ def _serving(value: object, path: str) -> Serving:
 
 
 def _shadow(value: object, path: str) -> Shadow:
+    _is_no_bare_duration(value, path)
     read = _Reader(value, path)
     shadow = Shadow(percent=read.take("percent", _integer(1, 100), 100), seconds=read.need("for", _positive_duration))
     read.end()
     return shadow
 
 
+def _is_no_bare_duration(value: object, path: str) -> None:
+    if isinstance(value, str):
+        raise InvalidSpec(path, f"{_show(value)} is not a mapping such as {{for: 10m}}")
+
+
 def _hold(value: object, path: str) -> Hold:
+    _is_no_bare_duration(value, path)
     read = _Reader(value, path)
     hold = Hold(seconds=read.take("for", _positive_duration, None))
     read.end()

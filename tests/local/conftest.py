@@ -54,6 +54,7 @@ class Running:
     platform: Platform
     store: Store
     world: data.World
+    document: dict[str, Any]
     traffics: list[Traffic] = field(default_factory=list)
 
     @property
@@ -244,7 +245,7 @@ def launched(home: Path, document: dict[str, Any], world: data.World) -> Iterato
     try:
         platform.start(document)
         store = Store(home / "state.db")
-        running = Running(platform, store, world)
+        running = Running(platform, store, world, document)
         running.until(lambda: running.events("Deployed"))
         yield running
     finally:
@@ -266,13 +267,13 @@ def up(tmp_path: Path, world: data.World) -> Iterator[Up]:
 def steady(tmp_path_factory: pytest.TempPathFactory, packages: Path, world: data.World) -> Iterator[Running]:
     """A platform with two replicas and nothing to decide, for tests that leave it as they found it.
 
-    Its log is on a disk of its own of 96 MiB, where this user may mount one.
+    Its home is on a disk of its own of 128 MiB, where this user may mount one.
     """
     home = tmp_path_factory.mktemp("steady") / "home"
-    (home / "data").mkdir(parents=True)
+    home.mkdir()
     document = quick_manifest(packages)
     document["spec"]["serving"] = {"replicas": 2}
-    with mounted(home / "data", 96), launched(home, document, world) as running:
+    with mounted(home, 128), launched(home, document, world) as running:
         yield running
 
 

@@ -68,7 +68,7 @@ def not_yaml(folder: Path, document: Manifest) -> str:
 
 def not_text(folder: Path, document: Manifest) -> str:
     (folder / "scanner.yaml").write_bytes(b"\xff\xfe\x00\x01" * 50)
-    return "Cannot read {folder}/scanner.yaml: "
+    return "{folder}/scanner.yaml: document 1: manifest: "
 
 
 def state_is_damaged(folder: Path, document: Manifest) -> str:
@@ -95,6 +95,13 @@ MISTAKES = (
     state_is_damaged,
     home_is_a_file,
 )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def seamark_up(folder: Path, port: int) -> subprocess.Popen[str]:
@@ -129,12 +136,12 @@ def test_each_mistake_is_one_line_and_starts_nothing(
             for mistake in (*MISTAKES, none)
         }
         expected["none"] = f"Cannot listen on 127.0.0.1:{port}: address already in use; choose another with --port"
-        started = {name: seamark_up(tmp_path / name, port) for name in expected}
-        for name, child in started.items():
-            said, error = child.communicate(timeout=60)
-            assert (name, child.returncode, said, error.count("\n")) == (name, 2, "", 1), error
-            assert expected[name] in error
+        started = {name: seamark_up(tmp_path / name, port if name == "none" else free_port()) for name in expected}
+        said = {name: (*child.communicate(timeout=60), child.returncode) for name, child in started.items()}
     assert processes_of(tmp_path) == []
+    for name, (output, error, status) in said.items():
+        assert (name, status, output, error.count("\n")) == (name, 2, "", 1), error
+        assert expected[name] in error
 
 
 def test_a_home_on_a_full_disk_is_one_line_and_starts_nothing(
@@ -147,11 +154,8 @@ def test_a_home_on_a_full_disk_is_one_line_and_starts_nothing(
         for piece in (2**20, 2**16, 2**12):
             with contextlib.suppress(OSError):
                 file.write(bytes(piece))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    child = seamark_up(folder, port)
+    child = seamark_up(folder, free_port())
     said, error = child.communicate(timeout=60)
     assert (child.returncode, said) == (2, "")
-    assert error == f"Cannot run seamark up: {folder}/home/state.db: database or disk is full\n"
+    assert error == f"Cannot write {folder}/home/lock: No space left on device\n"
     assert processes_of(folder) == []

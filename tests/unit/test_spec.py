@@ -196,8 +196,8 @@ LONG = "x" * 3000
 BAD_MANIFESTS: list[tuple[object, str]] = [
     (3, "manifest: 3 is not a mapping"),
     ({}, "apiVersion: is missing and has no default"),
-    ({**SMALLEST, "apiVersion": "v1"}, "apiVersion: 'v1' is not one of seamark.dev/v1alpha1"),
-    ({**SMALLEST, "kind": ["ModelDeployment"]}, "kind: ['ModelDeployment'] is not one of ModelDeployment"),
+    ({**SMALLEST, "apiVersion": "v1"}, "apiVersion: 'v1' is not seamark.dev/v1alpha1"),
+    ({**SMALLEST, "kind": ["ModelDeployment"]}, "kind: ['ModelDeployment'] is not ModelDeployment"),
     ({**SMALLEST, "metadata": {}}, "metadata.name: is missing and has no default"),
     (
         {**SMALLEST, "metadata": {"name": "Churn"}},
@@ -218,7 +218,7 @@ BAD_MANIFESTS: list[tuple[object, str]] = [
 ]
 BAD_SPECS: list[tuple[str, object, str]] = [
     ("model", {}, ".uri: is missing and has no default"),
-    ("model", {"uri": ""}, ".uri: '' is not a text"),
+    ("model", {"uri": ""}, ".uri: is empty"),
     ("model", {"uri": "a\nb"}, ".uri: 'a\\nb' is not one line of at most 2000 characters"),
     ("model", {"uri": LONG}, f".uri: '{'x' * 56}... is not one line of at most 2000 characters"),
     ("model", {"uri": "u", "format": "pickle"}, ".format: 'pickle' is not one of onnx, skops, joblib"),
@@ -239,7 +239,9 @@ BAD_SPECS: list[tuple[str, object, str]] = [
         ".resources: cannot be written as JSON: Out of range float values are not JSON compliant",
     ),
     ("rollout", {"strategy": "big-bang"}, f".strategy: 'big-bang' is not one of {', '.join(STRATEGIES)}"),
-    ("rollout", {"onWorse": "ignore"}, ".onWorse: 'ignore' is not one of rollback"),
+    ("rollout", {"steps": [{"hold": "5m"}]}, ".steps[0].hold: '5m' is not a mapping such as {for: 10m}"),
+    ("rollout", {"steps": [{"shadow": "5m"}]}, ".steps[0].shadow: '5m' is not a mapping such as {for: 10m}"),
+    ("rollout", {"onWorse": "ignore"}, ".onWorse: 'ignore' is not rollback"),
     ("rollout", {"steps": {}}, ".steps: {} is not a list"),
     ("rollout", {"steps": [{"weight": 1}] * 1001}, ".steps: 1001 entries are more than 1000"),
     (

@@ -13,7 +13,7 @@ LONGEST = 10.0
 SHORTEST_FOR_USER_ERROR = 2.0
 LONGEST_FOR_USER_ERROR = 30.0
 #: The longest after SIGKILL: somebody or the kernel ended it, so its configuration is not at fault.
-LONGEST_IF_KILLED = 1.0
+LONGEST_IF_KILLED = 0.5
 #: Seconds alive after which a process has proven itself and the count starts again.
 PROVEN = 30.0
 

@@ -366,6 +366,21 @@ def version() -> None:
     typer.echo(f"seamark {installed('seamark-local')}")
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback(help=EXAMPLES)
+def _any_command(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options that stand before a command."""
+
+
 # --- shared by the commands
 
 
@@ -434,8 +449,15 @@ def _screen(home: Home, store: Store, name: str | None) -> Any:
         head = Text("Seamark is not running; this is what was true when it stopped", "yellow")
     else:
         head = Text(f"gateway http://{gateway.get('host', '?')}:{gateway.get('port', '?')}", "dim")
-    problems = [Text(f"{trouble.name}: {trouble.message}", "yellow") for trouble in troubles(store.statuses())]
+    found = [one for one in troubles(store.statuses()) if name is None or _concerns(one.name, name)]
+    problems = [Text(f"{trouble.name}: {trouble.message}", "yellow") for trouble in found]
     return Group(head, Text(), table(_summaries(store, name)), *problems)
+
+
+def _concerns(process: str, deployment: str) -> bool:
+    """Is it the deployment's own, or one that all share?"""
+    kind, _, owner = process.partition("-")
+    return kind not in ("predictor", "monitor", "trainer") or owner.startswith(f"{deployment}-")
 
 
 def _watch(console: Console, home: Home, store: Store, name: str | None) -> None:

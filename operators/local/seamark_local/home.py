@@ -76,5 +76,7 @@ def find_home(path: Path) -> Home:
     """The home that an earlier `seamark up` made at `path`, or `NotFound`."""
     home = Home(path.absolute())
     if not home.database.is_file():
-        raise NotFound(f"Cannot find a Seamark home in {path}: run seamark up -f FILE.yaml first")
+        raise NotFound(
+            f"Cannot find a Seamark home in {path}: run seamark up -f FILE.yaml first, or name another with --home"
+        )
     return home

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from seamark.errors import Conflict
+from seamark.errors import Conflict, UserError
 
 __all__ = ["hold", "holder"]
 
@@ -19,17 +19,31 @@ PATIENCE = 0.5
 
 @contextmanager
 def hold(path: Path) -> Iterator[None]:
-    """Holds the lock; raises `Conflict` naming the process that has it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    """Holds the lock; raises `Conflict` naming the process that has it, `UserError` where the disk refuses."""
+    descriptor = _open(path)
     try:
         if not _locked_in_time(descriptor):
             pid = _read_pid(descriptor)
             raise Conflict(f"Cannot start: Seamark is already running in {path.parent} (pid {pid or 'unknown'})")
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        _write_pid(descriptor, path)
         yield
     finally:
         os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise UserError(f"Cannot open {path}: {error.strerror}") from error
+
+
+def _write_pid(descriptor: int, path: Path) -> None:
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror}") from error
 
 
 def holder(path: Path) -> int | None:

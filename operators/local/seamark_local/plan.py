@@ -78,7 +78,8 @@ def _home(path: Path, document: Mapping[str, Any] | None) -> Iterator[Home]:
 
 
 def _in_words(spec: ModelDeployment, before: State, seen: Seen, decision: Decision) -> list[str]:
-    message = decision.state.message
+    # The answer to somebody's last command is no part of what would happen now.
+    message = decision.state.message.removesuffix(decision.state.answer).removesuffix("; ")
     problem = seen.model.error if seen.model else ""
     lines = [problem] if problem and problem not in message else []
     lines += [line for action in decision.actions if (line := would(action))]
@@ -103,6 +104,8 @@ def _prospects(spec: ModelDeployment, before: State, after: State) -> list[str]:
 
 
 def _way(steps: Sequence[Step]) -> str:
+    if not steps:
+        return "all requests as soon as it is ready"
     return ", ".join([*map(_step, steps), "then all requests"])
 
 

@@ -106,8 +106,9 @@ def _deployment(summary: Summary) -> Text:
 
 
 def _version(summary: Summary, revision: Revision) -> Text:
-    short = str(revision["name"]).removeprefix(f"{summary.get('name', '')}-")
-    return Text(short[-10:]).append(f"\n{revision.get('version', '')[:10]}", "dim")
+    prefix = f"{summary.get('name', '')}-"
+    short, version = (str(revision.get(key, "")).removeprefix(prefix) for key in ("name", "version"))
+    return Text(short[-10:]).append(f"\n{version[:10]}", "dim")
 
 
 def _role(summary: Summary, revision: Revision) -> Text:
@@ -207,8 +208,18 @@ def _columns(width: int) -> tuple[_Column, ...]:
 
 
 def troubles(statuses: Mapping[str, Status]) -> list[Status]:
-    """The processes that are not what they should be, and say why."""
-    return [status for status in statuses.values() if status.message and status.phase not in ("ready", "succeeded")]
+    """The processes that are not what they should be, and say why; of a deployment's Jobs only the last matters."""
+    wrong = [status for status in statuses.values() if status.message and status.phase not in ("ready", "succeeded")]
+    return [status for status in wrong if status.phase != "failed" or not _was_followed(status.name, statuses)]
+
+
+def _was_followed(job: str, statuses: Mapping[str, Status]) -> bool:
+    """Jobs are numbered: `trainer-churn-retrain-3`."""
+    stem, _, number = job.rpartition("-")
+    others = (name.rpartition("-") for name in statuses)
+    return number.isdecimal() and any(
+        other == stem and later.isdecimal() and int(later) > int(number) for other, _, later in others
+    )
 
 
 def processes_table(statuses: Mapping[str, Status], gateway: int = 0) -> Table:

@@ -92,7 +92,7 @@ def _verdict(verdict: Verdict | None) -> dict[str, str] | None:
 
 
 def _alarms(state: State) -> list[str]:
-    drift = [f"{kind} {feature}".strip() for kind, feature in state.alarms]
+    drift = [kind if feature in ("", kind) else f"{kind} {feature}" for kind, feature in state.alarms]
     return drift + [f"contract {feature} {rule}".replace("  ", " ") for feature, rule in state.violations]
 
 

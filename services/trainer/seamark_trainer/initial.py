@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="seamark_trainer.initial",
+        prog="seamark-train",
         description="Make a model package from a CSV file whose first line names the columns. Rows are taken to be in "
         "the order of time: the newest 30 % measure the model.",
     )
@@ -75,7 +75,8 @@ def _make(options: argparse.Namespace) -> dict[str, Any]:
         made = train(data, plan)
     except UserError as error:
         hint = "" if options.shuffle or "class" not in str(error) else "; for a sorted file use --shuffle"
-        raise UserError(f"Cannot make package {options.output}: {error}{hint}") from error
+        cause = str(error).removeprefix(f"Cannot write package {options.output}: ")
+        raise UserError(f"Cannot make package {options.output}: {cause}{hint}") from error
     return {"package": str(made.folder), "digest": made.digest, "metrics": dict(made.manifest.metrics)}
 
 

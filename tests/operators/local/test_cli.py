@@ -209,6 +209,7 @@ def test_every_command_has_help_of_one_short_line() -> None:
 
 def test_version_is_printed(desk: Desk) -> None:
     assert re.fullmatch(r"seamark \d+\.\d+\.\d+\n", desk.run("version").stdout)
+    assert desk.run("--version").stdout == desk.run("version").stdout
 
 
 @pytest.mark.parametrize(
@@ -226,7 +227,7 @@ def test_version_is_printed(desk: Desk) -> None:
     ids=" ".join,
 )
 def test_a_command_that_needs_a_home_says_how_to_make_one(desk: Desk, arguments: list[str]) -> None:
-    expected = "Cannot find a Seamark home in nowhere: run seamark up -f FILE.yaml first"
+    expected = "Cannot find a Seamark home in nowhere: run seamark up -f FILE.yaml first, or name another with --home"
     assert refused(desk.run(*arguments, "--home", "nowhere")) == expected
     assert not (desk.folder / "nowhere").exists()
 
@@ -552,6 +553,17 @@ def test_status_shows_a_rollout_within_100_columns(watched: Desk) -> None:
     ):
         assert words in shown
     assert "\x1b" not in shown
+
+
+def test_the_status_of_one_deployment_leaves_out_the_troubles_of_others(watched: Desk) -> None:
+    watched.store().report(
+        [Status(f"predictor-{name}-1a2b3c4d-0", "backoff", message="!") for name in ("churn", "other")]
+    )
+    shown = watched.run("status", "churn").stdout
+    assert "gateway: no luck" in shown
+    assert "predictor-churn-1a2b3c4d-0: !" in shown
+    assert "predictor-other" not in shown
+    assert "predictor-other" in watched.run("status").stdout
 
 
 def test_status_for_machines_is_json_with_everything(watched: Desk) -> None:

@@ -248,7 +248,7 @@ def test_the_summary_says_what_is_going_on() -> None:
         champion="m-1",
         rollout=RolloutState("m-2", 1.0, step=2, step_since=88.0),
         retraining=RetrainingState(blocked="ContractViolated"),
-        alarms=(("feature", "mean radius"), ("prediction", "")),
+        alarms=(("feature", "mean radius"), ("label", ""), ("prediction", "prediction")),
         violations=(("", "shape"), ("mean radius", "range")),
     )
     drift = (Drift("feature", "a", 3.0, 2.0, 9), Drift("feature", "b", 2.0, 1.0, 9), Drift("feature", "c", 9.0, 0.0, 9))
@@ -271,7 +271,7 @@ def test_the_summary_says_what_is_going_on() -> None:
         "step": "3 of 4: hold 12s of 20s at 10 %",
         "verdict": {"outcome": "Better", "reason": "GatesPassed", "message": "fine"},
         "retraining": "blocked while the input contract is violated",
-        "alarms": ["feature mean radius", "prediction", "contract shape", "contract mean radius range"],
+        "alarms": ["feature mean radius", "label", "prediction", "contract shape", "contract mean radius range"],
     }
     assert revisions[0] == {
         "name": "m-1",

@@ -148,9 +148,21 @@ def test_a_new_models_way_through_the_steps_is_told_beforehand(home: Home, store
     assert f"would try m-{digest[:8]} beside m-1: {way}" in plan(home.root, "m", manifest)
 
 
+def test_a_model_without_steps_takes_over_at_once(home: Home, store: Store, tmp_path: Path) -> None:
+    digest = make_package(tmp_path / "p")
+    manifest = document("m", str(tmp_path / "p"))
+    manifest["spec"]["rollout"] = {"strategy": "direct"}
+    store.commit(
+        "m", 1.0, State((Revision("m-1", "/", "d", "spec", 1.0, phase="Champion"),), champion="m-1", model="d")
+    )
+    line = f"would try m-{digest[:8]} beside m-1: all requests as soon as it is ready"
+    assert line in plan(home.root, "m", manifest)
+
+
 @pytest.mark.parametrize(
     ("state", "line"),
     [
+        (State(message="paused; Cannot promote m: it is paused", answer="Cannot promote m: it is paused"), "paused"),
         (State(), "would change nothing now"),
         (State(champion="m-1"), "would change nothing now; m-1 stays"),
         (

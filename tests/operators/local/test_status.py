@@ -99,6 +99,12 @@ def test_a_long_verdict_is_indented_on_every_line() -> None:
     assert all(line.startswith((" " * 13 + "not enough", " " * 13 + "enough")) for line in rest[1:])
 
 
+def test_a_retrained_version_is_shown_without_the_name_that_it_begins_with() -> None:
+    text = shown(table([summary(revision(version="churn-retrain-12"))]))
+    assert "retrain-12" in text
+    assert "churn-ret" not in text
+
+
 def test_a_revision_that_was_given_up_says_so() -> None:
     given_up = revision(name="churn-2", role="retired", phase="RolledBack", ready="0/0")
     text = shown(table([summary(revision(), given_up)]))
@@ -148,6 +154,13 @@ def test_troubles_are_processes_that_say_what_is_wrong() -> None:
         Status("f", "failed", message="exit status 1"),
     ]
     assert [status.name for status in troubles({status.name: status for status in statuses})] == ["b", "c", "f"]
+
+
+def test_a_failed_job_is_no_trouble_any_more_once_another_followed() -> None:
+    names = ("trainer-m-retrain-9", "trainer-m-retrain-10", "trainer-m-retrain-11", "trainer-m-2-retrain-1")
+    phases = ("failed", "failed", "succeeded", "failed")
+    statuses = {name: Status(name, phase, message="x") for name, phase in zip(names, phases, strict=True)}  # type: ignore[arg-type]  # of a tuple, mypy sees texts only
+    assert [status.name for status in troubles(statuses)] == ["trainer-m-2-retrain-1"]
 
 
 def test_processes_are_listed_by_name() -> None:

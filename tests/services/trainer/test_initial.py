@@ -85,7 +85,7 @@ def test_a_package_that_is_there_is_not_overwritten(
     data = scans(world, tmp_path)
     assert run(data, "--candidates", "logistic") == 0
     assert run(data, "--candidates", "logistic") == 2
-    assert "it exists already" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"Cannot make package {tmp_path / 'v1'}: it exists already\n"
 
 
 def test_columns_are_numbers_if_every_value_is_one(tmp_path: Path) -> None:

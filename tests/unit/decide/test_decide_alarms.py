@@ -41,7 +41,8 @@ def test_an_alarm_names_the_features_by_impact_and_holds_the_findings(deployed: 
     event = world.events[-1]
     assert (event.kind, event.reason, event.revision) == ("Alarm", "FeatureDrift", world.name("a"))
     assert event.message == (
-        "feature drift: age (0.5, threshold 0.1), income (0.25, threshold 0.1), broken (inf, threshold 0.1)"
+        "feature drift: age (score 0.5, threshold 0.1), income (score 0.25, threshold 0.1), "
+        "broken (score inf, threshold 0.1)"
     )
     findings = event.evidence["findings"]
     assert [one["feature"] for one in findings] == ["age", "income", "broken"]
@@ -57,15 +58,22 @@ def test_an_alarm_of_several_kinds_says_so_and_a_kind_without_features_is_named_
     world.tick()
     assert world.events[-1].reason == "Drift"
     assert world.events[-1].message == (
-        "feature and prediction drift: prediction (0.5, threshold 0.1), age (0.5, threshold 0.1)"
+        "feature and prediction drift: prediction (score 0.5, threshold 0.1), age (score 0.5, threshold 0.1)"
     )
+
+
+def test_three_kinds_are_listed_as_people_do(deployed: Make) -> None:
+    world = deployed()
+    world.drift = tuple(finding("", kind=kind, since=0.0) for kind in ("prediction", "concept", "label"))
+    world.tick()
+    assert world.events[-1].message.startswith("concept, label and prediction drift: ")
 
 
 def test_a_message_names_ten_features_and_counts_the_others(deployed: Make) -> None:
     world = deployed()
     world.drift_in(*(f"f{i}" for i in range(12)))
     world.tick()
-    assert world.events[-1].message.endswith("f9 (0.5, threshold 0.1) and 2 more")
+    assert world.events[-1].message.endswith("f9 (score 0.5, threshold 0.1) and 2 more")
     assert len(world.events[-1].evidence["findings"]) == 12
 
 

@@ -138,6 +138,20 @@ def test_the_champion_before_stays_as_fallback_for_a_while_and_is_retired_when_t
     assert world.state.previous is None
 
 
+def test_a_promotion_without_gates_does_not_claim_that_any_was_passed(deployed: Make) -> None:
+    world = challenged(deployed, rollout={"steps": CANARY, "gates": ()})
+    world.until(lambda: world.state.champion == world.name("b"))
+    assert world.events[-1].message.endswith(": no gates to pass")
+
+
+def test_a_promotion_while_the_evidence_is_gone_says_that_the_gates_were_passed(deployed: Make) -> None:
+    world = challenged(deployed, rollout={"steps": CANARY})
+    world.until(lambda: world.weight("b") == 100)
+    world.evidence = lambda: None
+    world.until(lambda: world.state.champion == world.name("b"))
+    assert world.events[-1].message.endswith(": the gates were passed")
+
+
 def test_a_manifest_that_names_the_champion_before_again_tries_it_as_a_challenger(deployed: Make) -> None:
     world = deployed(rollout={"gates": ()})
     world.name_model("b")
@@ -156,11 +170,11 @@ def test_a_canary_goes_through_its_steps_in_order_and_is_promoted(deployed: Make
     world = challenged(deployed, rollout={"steps": CANARY})
     world.until(lambda: world.state.champion == world.name("b"))
     assert [(event.kind, event.message) for event in world.events[1:]] == [
-        ("ShadowStarted", "copies of 100 % of the requests to churn-bbbbbbbb"),
-        ("WeightChanged", "10 % of the traffic to churn-bbbbbbbb"),
-        ("WeightChanged", "50 % of the traffic to churn-bbbbbbbb"),
-        ("WeightChanged", "100 % of the traffic to churn-bbbbbbbb"),
-        ("Promoted", "churn-bbbbbbbb is the champion, after churn-aaaaaaaa"),
+        ("ShadowStarted", "churn-bbbbbbbb gets copies of 100 % of the requests; users do not see its answers"),
+        ("WeightChanged", "10 % of the traffic goes to churn-bbbbbbbb"),
+        ("WeightChanged", "50 % of the traffic goes to churn-bbbbbbbb"),
+        ("WeightChanged", "100 % of the traffic goes to churn-bbbbbbbb"),
+        ("Promoted", "churn-bbbbbbbb is the champion, after churn-aaaaaaaa: the gates say Equivalent"),
     ]
     assert world.events[-1].evidence["gates"] == [
         {"metric": "errorRate", "outcome": "Equivalent", "message": "as told"}
@@ -224,6 +238,7 @@ def test_a_hold_without_end_waits_for_a_person(deployed: Make) -> None:
     world.command("promote", by="ada")
     world.until(lambda: world.state.champion == world.name("b"))
     assert world.told()[-1] == ("Promoted", "PromotedByPerson")
+    assert world.events[-1].message.endswith(": a person promoted it")
 
 
 def test_a_last_step_of_full_weight_is_announced_once(deployed: Make) -> None:
