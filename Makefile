@@ -9,7 +9,7 @@ UV := .tools/bin/uv
 RUN := .venv/bin
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help install fmt lint test demo coverage clean
+.PHONY: help install fmt lint generate test demo coverage clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ lint: install ## formatting, lint, types, import layers
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 	$(RUN)/lint-imports
+
+generate: install ## remake generated pages (docs/metrics.md)
+	$(RUN)/python docs/generate.py
 
 test: install ## all tests; no cluster, no internet
 	$(RUN)/pytest -q -n auto --dist loadfile tests/unit tests/services tests/operators

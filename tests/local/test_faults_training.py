@@ -19,7 +19,7 @@ COOLDOWN = 0.04
 
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The trainer that `up` starts is the stand-in in this folder; unless told otherwise it hands over to the real one."""
+    """The trainer that `up` starts is the stand-in beside this file; untold, it hands over to the real one."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "stand_in"))
 
 

@@ -465,14 +465,16 @@ def _watch(console: Console, home: Home, store: Store, name: str | None) -> None
 
     from rich.live import Live
 
+    from seamark_local.status import cropped
+
     if not console.is_terminal:
         while True:
             console.print(_screen(home, store, name))
             time.sleep(WATCH_INTERVAL)
-    with Live(_screen(home, store, name), console=console, auto_refresh=False, screen=True) as live:
+    with Live(cropped(_screen(home, store, name)), console=console, auto_refresh=False, screen=True) as live:
         while True:
             time.sleep(WATCH_INTERVAL)
-            live.update(_screen(home, store, name), refresh=True)
+            live.update(cropped(_screen(home, store, name)), refresh=True)
 
 
 if __name__ == "__main__":

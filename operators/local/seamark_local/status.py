@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from seamark_local.store import Status
 
-__all__ = ["details", "processes_table", "table", "troubles"]
+__all__ = ["cropped", "details", "processes_table", "table", "troubles"]
 
 Summary = Mapping[str, Any]
 Revision = Mapping[str, Any]
@@ -43,6 +44,26 @@ class _Fitting:
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
         yield _table(self.summaries, options.max_width)
         yield from map(details, self.summaries)
+
+
+def cropped(shown: RenderableType) -> RenderableType:
+    """As much as fits the terminal's height; a last line says what does not."""
+    return _Cropped(shown)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cropped:
+    shown: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = console.render_lines(self.shown, options.update(height=None), pad=False)
+        fits = console.height if len(lines) <= console.height else console.height - 1
+        for line in lines[:fits]:
+            yield from line
+            yield Segment.line()
+        if len(lines) > fits:
+            hint = f"{len(lines) - fits} more lines; name one deployment or enlarge the terminal"
+            yield Text(hint, "yellow", no_wrap=True, overflow="ellipsis", end="")
 
 
 def details(summary: Summary) -> RenderableType:

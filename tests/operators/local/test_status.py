@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
-from seamark_local.status import details, processes_table, table, troubles
+from seamark_local.status import cropped, details, processes_table, table, troubles
 from seamark_local.store import Status
 
 
@@ -79,6 +80,25 @@ def test_a_small_pane_leaves_out_drift_and_quality_and_cuts_nothing() -> None:
         assert words in text
     assert "…" not in text
     assert "Quality" not in text
+
+
+def cropped_to(height: int) -> list[str]:
+    console = Console(width=80, height=height, no_color=True)
+    with console.capture() as capture:
+        console.print(cropped(Text("\n".join(f"line {i}" for i in range(10)))), end="")
+    return capture.get().splitlines()
+
+
+@pytest.mark.parametrize("height", [10, 11, 50])
+def test_what_fits_the_terminal_is_shown_whole(height: int) -> None:
+    assert cropped_to(height) == [f"line {i}" for i in range(10)]
+
+
+@pytest.mark.parametrize("height", [2, 9])
+def test_what_does_not_fit_is_counted(height: int) -> None:
+    *lines, hint = cropped_to(height)
+    assert lines == [f"line {i}" for i in range(height - 1)]
+    assert hint == f"{10 - len(lines)} more lines; name one deployment or enlarge the terminal"
 
 
 def test_the_longest_name_is_folded_at_80_columns() -> None:
