@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 
 import numpy as np
 import pytest
@@ -231,18 +230,3 @@ def test_parsing_raises_nothing_but_invalid_package(document: object) -> None:
     except InvalidPackage:
         return
     assert parse_rules(to_document(rules)) == rules
-
-
-def test_a_row_of_thirty_features_costs_microseconds() -> None:
-    features = tuple(Feature(f"f{i}") for i in range(30))
-    rules = [Rule(f.name, name, *((-9, 9) if name == "range" else ())) for f in features for name in RULES[1:4]]
-    numbers = np.random.default_rng(1).normal(size=(1024, 30))
-    numbers[::7, 3], numbers[::11, 5], numbers[::13, 8] = NAN, INF, 99
-    checker = Checker(rules, Schema("regression", features))
-
-    def seconds() -> float:
-        start = time.perf_counter()
-        checker.check(numbers, [])
-        return time.perf_counter() - start
-
-    assert min(seconds() for _ in range(20)) / 1024 < 2e-6
