@@ -23,12 +23,20 @@ _NAMED = 10
 
 
 def active_drift(facts: Facts, state: State) -> tuple[Drift, ...]:
-    """Findings above their threshold for at least one evaluation interval, the gravest first."""
-    evidence = facts.evidence(state)
-    interval = facts.spec.monitoring.interval
-    findings = evidence.drift if evidence else ()
-    lasting = [finding for finding in findings if finding.since is not None and facts.now - finding.since >= interval]
-    return tuple(sorted(lasting, key=_rank))
+    """Findings above their threshold that are to be acted on, the gravest first.
+
+    They have lasted one evaluation interval; or, where an alert manager is used, its alert fires: the rule waits.
+    """
+    evidence, alerts = facts.evidence(state), facts.seen.alerts
+    above = [finding for finding in (evidence.drift if evidence else ()) if finding.since is not None]
+    if alerts is None:
+        return tuple(sorted((finding for finding in above if _lasts(facts, finding)), key=_rank))
+    firing = alerts.firing or frozenset()
+    return tuple(sorted((finding for finding in above if (finding.kind, finding.feature) in firing), key=_rank))
+
+
+def _lasts(facts: Facts, finding: Drift) -> bool:
+    return finding.since is not None and facts.now - finding.since >= facts.spec.monitoring.interval
 
 
 def _rank(finding: Drift) -> tuple[float, str, str]:
@@ -39,8 +47,8 @@ def _rank(finding: Drift) -> tuple[float, str, str]:
 
 def ring(facts: Facts, state: State) -> Turn:
     """Alarm when drift appears that was not known; AlarmCleared when all of it is known to be gone."""
-    evidence = facts.evidence(state)
-    if evidence is None:
+    evidence, alerts = facts.evidence(state), facts.seen.alerts
+    if evidence is None or (alerts is not None and alerts.firing is None):
         return state, ()
     active = active_drift(facts, state)
     keys = {(finding.kind, finding.feature) for finding in active}

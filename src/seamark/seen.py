@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from seamark.evidence import Evidence
 
-__all__ = ["Command", "JobSeen", "ModelSeen", "RevisionSeen", "RouteSeen", "Seen", "Verb"]
+__all__ = ["Alerts", "Command", "JobSeen", "ModelSeen", "RevisionSeen", "RouteSeen", "Seen", "Verb"]
 
 Verb = Literal["promote", "abort", "pause", "resume", "approve"]
 
@@ -62,6 +62,17 @@ class JobSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class Alerts:
+    """Drift alerts that fire at the alert manager and are not silenced, as (kind, feature).
+
+    firing is None while it does not answer. Where an alert manager is used, people silence and route there: drift is
+    acted on only while its alert fires.
+    """
+
+    firing: frozenset[tuple[str, str]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
     """What a person asked for; ids only grow."""
 
@@ -73,7 +84,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """now: Unix seconds. generation grows with every change of the manifest."""
+    """now: Unix seconds. generation grows with every change of the manifest. alerts: None where none are used."""
 
     now: float
     generation: int = 1
@@ -83,3 +94,4 @@ class Seen:
     evidence: Evidence | None = None
     jobs: Mapping[str, JobSeen] = field(default_factory=dict)
     commands: tuple[Command, ...] = ()
+    alerts: Alerts | None = None

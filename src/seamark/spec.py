@@ -57,11 +57,12 @@ _LONGEST_DURATION = 3650 * 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Where the model package is, and what may be loaded from it."""
+    """Where the model package is, and what may be loaded from it. digest: the only one that is accepted."""
 
     uri: str
     format: str | None = None
     trust_pickle: bool = False
+    digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +214,7 @@ class ModelDeployment:
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -369,9 +371,16 @@ def _model(value: object, path: str) -> Model:
         uri=read.need("uri", _text),
         format=read.take("format", _one_of(*MODEL_FORMATS), None),
         trust_pickle=read.take("trustPickle", _flag, False),
+        digest=read.take("digest", _digest, None),
     )
     read.end()
     return model
+
+
+def _digest(value: object, path: str) -> str:
+    if not isinstance(value, str) or not _SHA256.fullmatch(value):
+        raise InvalidSpec(path, f"{_show(value)} is not a SHA-256 of 64 lower-case hexadecimal digits")
+    return value
 
 
 def _serving(value: object, path: str) -> Serving:

@@ -10,13 +10,14 @@ from typing import Any
 
 from seamark.spec import ModelDeployment
 from seamark.state import State
+from seamark.summary import role
 from seamark_local import definitions
 from seamark_local.envoy import write_file
 from seamark_local.packages import Packages
 from seamark_local.store import Status
 from seamark_local.wanted import Served
 
-__all__ = ["Watched", "document", "role", "write"]
+__all__ = ["Watched", "document", "write"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +27,6 @@ class Watched:
     spec: ModelDeployment
     state: State
     serving: Mapping[str, Served]
-
-
-def role(state: State, revision: str) -> str:
-    """champion, challenger, shadow, previous or retired."""
-    if revision == state.champion:
-        return "champion"
-    if state.rollout and revision == state.rollout.challenger:
-        found = state.revision(revision)
-        return "shadow" if found and found.phase == "Shadow" else "challenger"
-    return "previous" if revision == state.previous else "retired"
 
 
 def document(watched: Iterable[Watched], packages: Packages, statuses: Mapping[str, Status]) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from typing import Any
 import httpx
 import msgspec
 
+from seamark.admission import admit
 from seamark.evidence import Evidence
 from seamark.seen import JobSeen, ModelSeen, RevisionSeen, RouteSeen, Seen
 from seamark.spec import ModelDeployment
 from seamark.state import State
 from seamark_local import definitions
 from seamark_local.home import Home
-from seamark_local.packages import Packages, allowed, resolve_model
+from seamark_local.packages import Packages, resolve_model
 from seamark_local.store import Manifest, Status, Store
 from seamark_local.wanted import Served, load
 
@@ -151,7 +152,7 @@ class Gatherer:
         return Seen(
             now=now,
             generation=manifest.generation,
-            model=allowed(self.packages.resolve(spec.model.uri), spec.model),
+            model=admit(self.packages.resolve(spec.model.uri), spec.model),
             revisions={name: revision_seen(name, served, statuses) for name, served in wanted.serving.items()},
             route=route,
             evidence=self.evidence(spec.name, definitions.port(statuses, "analyzer")),

@@ -11,9 +11,10 @@ from typing import Any
 
 import yaml
 
+from seamark.admission import admit
 from seamark.errors import InvalidSpec, UserError
 from seamark.spec import ModelDeployment, parse
-from seamark_local.packages import allowed, resolve_model
+from seamark_local.packages import resolve_model
 
 __all__ = ["Given", "check_models", "load_documents", "read"]
 
@@ -67,7 +68,7 @@ def check_models(given: Sequence[Given]) -> None:
     """Raises `UserError` for the first model package that cannot be read, or is not what its manifest allows."""
     for manifest in given:
         model = manifest.deployment.model
-        seen = allowed(resolve_model(model.uri), model)
+        seen = admit(resolve_model(model.uri), model)
         if seen.error:
             raise UserError(f"{manifest.where}: spec.model.uri: {seen.error}")
 

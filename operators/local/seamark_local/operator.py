@@ -25,6 +25,7 @@ from seamark.errors import Conflict, InvalidSpec, SeamarkError
 from seamark.seen import Seen
 from seamark.spec import ModelDeployment
 from seamark.state import RetrainingState, State
+from seamark.summary import summarise
 from seamark_local import analyzer_config, audit, definitions, fault, lock, wanted
 from seamark_local.analyzer_config import Watched
 from seamark_local.apply import Applier
@@ -33,7 +34,6 @@ from seamark_local.envoy import Active, Gateway, Model, Services
 from seamark_local.gather import Gatherer, ports
 from seamark_local.home import Home, make_home
 from seamark_local.store import Manifest, Process, Status, Store
-from seamark_local.summary import summarise
 
 __all__ = ["Decide", "Operator", "main", "summarise"]
 

@@ -15,16 +15,13 @@ from urllib.parse import unquote, urlsplit
 from seamark.errors import InvalidPackage, Unavailable
 from seamark.package import Manifest, parse_manifest
 from seamark.seen import ModelSeen
-from seamark.spec import Model
 
-__all__ = ["Packages", "allowed", "local_folder", "resolve_model"]
+__all__ = ["Packages", "local_folder", "resolve_model"]
 
 MAX_MANIFEST = 4 * 2**20
 CHUNK = 2**20
 #: Resolved packages remembered, so that the loop does not hash each model several times a second.
 REMEMBERED = 256
-#: The model format that can run any code when it is loaded.
-PICKLE = "joblib"
 #: Files that a package may have beside those whose digests it names.
 UNPINNED = ("card.md", "contract.json")
 
@@ -41,18 +38,6 @@ def resolve_model(uri: str, base: Path | None = None) -> ModelSeen:
     except InvalidPackage as error:
         return ModelSeen(uri, error=str(error))
     return ModelSeen(uri, hashlib.sha256(content).hexdigest(), manifest.version, format=manifest.model.format)
-
-
-def allowed(seen: ModelSeen, wish: Model) -> ModelSeen:
-    """`seen` as it is, or an `error` where it is not what the manifest's `wish` allows to be served."""
-    if seen.error:
-        return seen
-    cause = ""
-    if wish.format is not None and seen.format != wish.format:
-        cause = f"it is {seen.format}, the manifest says {wish.format}"
-    elif seen.format == PICKLE and not wish.trust_pickle:
-        cause = "it is joblib, and loading that runs any code it holds; set spec.model.trustPickle to true to allow it"
-    return ModelSeen(seen.uri, error=f"Cannot serve model package {seen.uri}: {cause}") if cause else seen
 
 
 def local_folder(uri: str) -> Path | None:

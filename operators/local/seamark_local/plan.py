@@ -11,6 +11,7 @@ from typing import Any, assert_never
 
 import msgspec
 
+from seamark import durations
 from seamark import spec as manifests
 from seamark.actions import (
     Action,
@@ -30,7 +31,7 @@ from seamark.errors import NotFound
 from seamark.seen import Seen
 from seamark.spec import Hold, ModelDeployment, Shadow, Step, Weight
 from seamark.state import State
-from seamark_local import audit, durations
+from seamark_local import audit
 from seamark_local.envoy import Gateway
 from seamark_local.gather import Gatherer
 from seamark_local.home import Home, find_home, make_home

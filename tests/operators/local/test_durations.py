@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from seamark import spec
-from seamark_local import durations
+from seamark import durations, spec
 
 
 @pytest.mark.parametrize(

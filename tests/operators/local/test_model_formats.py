@@ -12,6 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from seamark import spec as manifests
+from seamark.admission import admit
 from seamark.package import MODEL_FORMATS, Feature, Manifest, ModelFile, Schema
 from seamark.seen import ModelSeen
 from seamark.spec import Model
@@ -19,7 +20,7 @@ from seamark.state import State
 from seamark_local.cli import app
 from seamark_local.gather import Gatherer
 from seamark_local.home import Home, make_home
-from seamark_local.packages import Packages, allowed, local_folder, resolve_model
+from seamark_local.packages import Packages, local_folder, resolve_model
 from seamark_local.store import Manifest as Stored
 from seamark_local.store import Store
 
@@ -57,7 +58,7 @@ def test_the_format_is_the_manifests_and_a_pickle_is_trusted_or_nothing_is_serve
     digest = make_package(tmp_path / "p", form)
     seen = resolve_model(str(tmp_path / "p"))
     assert (seen.digest, seen.format) == (digest, form)
-    judged = allowed(seen, Model(seen.uri, wish, trusted))
+    judged = admit(seen, Model(seen.uri, wish, trusted))
     if wish not in (None, form):
         assert judged == ModelSeen(
             seen.uri, error=f"Cannot serve model package {seen.uri}: it is {form}, the manifest says {wish}"
@@ -71,7 +72,7 @@ def test_the_format_is_the_manifests_and_a_pickle_is_trusted_or_nothing_is_serve
 
 def test_a_package_that_cannot_be_read_says_only_that() -> None:
     seen = resolve_model("/nonexistent")
-    assert allowed(seen, Model("/nonexistent", "skops")) == seen
+    assert admit(seen, Model("/nonexistent", "skops")) == seen
 
 
 @pytest.fixture

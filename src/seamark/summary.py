@@ -1,9 +1,10 @@
-"""What people are shown about a deployment, from what was seen and decided: `seamark status` and the demo print it."""
+"""What people are shown about a deployment, from what was seen and decided: status, demo and the cluster print it."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from seamark import durations
 from seamark.actions import Decision, Verdict
 from seamark.evidence import Arm, Drift, Evidence
 from seamark.facts import Facts
@@ -11,17 +12,15 @@ from seamark.rollout import elapsed
 from seamark.seen import Seen
 from seamark.spec import Hold, ModelDeployment, Shadow, Weight
 from seamark.state import Revision, State
-from seamark_local import durations
-from seamark_local.analyzer_config import role
 
-__all__ = ["summarise"]
+__all__ = ["role", "summarise"]
 
-SHOWN = 5
+_SHOWN = 5
 
 
 def summarise(spec: ModelDeployment, state: State, seen: Seen, decision: Decision) -> dict[str, Any]:
     """One deployment for people; champion first, then the challenger, then the newest others."""
-    order = sorted(state.revisions, key=lambda r: (_rank(state, r.name), -r.created))[:SHOWN]
+    order = sorted(state.revisions, key=lambda r: (_rank(state, r.name), -r.created))[:_SHOWN]
     champion = seen.revisions.get(state.champion or "")
     carried = seen.route is not None and seen.route.weights.get(state.champion or "", 0) > 0
     return {
@@ -36,6 +35,16 @@ def summarise(spec: ModelDeployment, state: State, seen: Seen, decision: Decisio
         "alarms": _alarms(state),
         "revisions": [_revision(state, revision, seen) for revision in order],
     }
+
+
+def role(state: State, revision: str) -> str:
+    """champion, challenger, shadow, previous or retired."""
+    if revision == state.champion:
+        return "champion"
+    if state.rollout and revision == state.rollout.challenger:
+        found = state.revision(revision)
+        return "shadow" if found and found.phase == "Shadow" else "challenger"
+    return "previous" if revision == state.previous else "retired"
 
 
 def _rank(state: State, name: str) -> int:
