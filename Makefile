@@ -42,7 +42,7 @@ generate: install ## remake generated pages (docs/metrics.md)
 	$(RUN)/python docs/generate.py
 
 test: install ## all tests; no cluster, no internet
-	$(RUN)/pytest -q -n auto --dist loadfile tests/unit tests/services tests/operators
+	$(RUN)/pytest -q -n auto --dist loadfile tests/unit tests/services tests/operators tests/charts tests/manifests tests/rules
 	$(RUN)/pytest -v tests/local
 
 coverage: install ## line and branch coverage of the core
@@ -50,6 +50,41 @@ coverage: install ## line and branch coverage of the core
 
 demo: install ## the main job, live, on this machine (under 5 minutes)
 	@$(RUN)/seamark demo
+
+# --- containers and clusters
+
+TAG ?= dev
+IMAGES := operator predictor monitor collector analyzer trainer
+IMAGE_BUILD ?= docker build
+HELM_ARGS ?=
+.PHONY: images image-tools kind kind-down deploy undeploy
+
+images: ## build the images with Docker; others: IMAGE_BUILD="podman build"
+	@TAG='$(TAG)' IMAGE_BUILD='$(IMAGE_BUILD)' docker/build.sh $(IMAGES)
+
+kind: ## a local cluster in Docker, with KServe and Envoy Gateway
+	@docker/kind/kind.sh up
+
+kind-down: ## delete the cluster of make kind
+	@docker/kind/kind.sh down
+
+deploy: ## install or upgrade Seamark in your kubeconfig's cluster
+	@values=; \
+	if [ "$$(kubectl config current-context)" = kind-seamark ]; then \
+	  docker/kind/kind.sh load $(IMAGES:%=seamark/%:$(TAG)); values='-f charts/seamark/values-kind.yaml'; fi; \
+	helm upgrade --install seamark charts/seamark -n seamark-system --create-namespace $$values \
+	  --set image.tag=$(TAG) --wait --timeout 5m $(HELM_ARGS)
+	@# A tag that stays the same does not tell the cluster that its images are new.
+	@if [ '$(TAG)' = dev ]; then \
+	  kubectl -n seamark-system rollout restart deployment -l app.kubernetes.io/instance=seamark; \
+	  kubectl -n seamark-system rollout status deployment -l app.kubernetes.io/instance=seamark --timeout=5m; fi
+
+undeploy: ## remove it; models, their history and the log stay
+	helm uninstall seamark -n seamark-system --wait
+
+image-tools: $(UV) # remake docker/tools.txt, the lock of what the image build runs
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
+	  docker/tools.in -o docker/tools.txt
 
 clean: ## remove what make and the demo made
 	rm -rf .venv .tools .seamark .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -28,6 +28,11 @@ LABELS: Mapping[str, str] = {
     "kind": "kind of drift: `feature`, `prediction`, `label` or `concept`",
     "metric": "what quality is measured by: `accuracy`",
     "role": "`champion`, `challenger`, `shadow`, `previous` or `retired`",
+    "event": "`ShadowStarted`, `WeightChanged`, `Promoted`, `RolledBack` or `RetrainingStarted`",
+    "result": "of a turn: `done`, `blocked` (the manifest cannot be used), `conflict`, `unavailable` or `failed`; of "
+    "an alert: `stored`, `duplicate`, `quarantined` (cannot be used), `unstored` (sent away to come again), "
+    "`truncated` (left out by Alertmanager), or, for a whole notification, `refused`",
+    "verb": "`get`, `list`, `watch`, `create`, `replace`, `apply`, `patch` or `delete`",
 }
 
 HEAD = f"""\
@@ -35,8 +40,9 @@ HEAD = f"""\
 # Metrics
 
 `curl localhost:8080/metrics` has them all in one Prometheus text (the analyzer's `/federate`), each monitor's with a
-label `instance` that says where it was scraped. Every monitor and the analyzer export their own on `/metrics`.
-All carry the labels {", ".join(f"`{name}`" for name in COMMON)}. Counters start at 0 for every known label value.
+label `instance` that says where it was scraped. Every monitor, the analyzer and the cluster's operator export their own
+on `/metrics`. All but `seamark_operator_...` carry the labels {", ".join(f"`{name}`" for name in COMMON)}.
+Counters start at 0 for every known label value.
 What is not known is not exported: no data never looks like 0.
 """
 
@@ -67,7 +73,9 @@ def _labels() -> str:
 def _buckets() -> str:
     count = len(LATENCY_BOUNDS)
     ends = f"from {LATENCY_BOUNDS[0]:g} s to {LATENCY_BOUNDS[-1]:g} s"
-    return f"## Latency\n\nThe histogram has {count} bounds {ends}, each a quarter above the one before.\n"
+    return (
+        f"## Latency\n\nThe histogram of predictions has {count} bounds {ends}, each a quarter above the one before.\n"
+    )
 
 
 def pages() -> dict[Path, str]:

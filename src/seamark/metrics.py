@@ -1,7 +1,7 @@
 """The metric catalogue: every metric Seamark exports. Exporters, rules, dashboards and docs take names from here.
 
-Labels `namespace, deployment, revision` are on every metric. Counters start at 0 for every known label value, because
-Prometheus loses a counter's first increment otherwise.
+Labels `namespace, deployment, revision` are on every metric about a deployment. Counters start at 0 for every known
+label value, because Prometheus loses a counter's first increment otherwise.
 """
 
 from __future__ import annotations
@@ -15,13 +15,24 @@ COMMON = ("namespace", "deployment", "revision")
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """`labels` are those beyond COMMON; `source` is the service that exports it."""
+    """`labels` are those beyond COMMON, which are on it if it `has_common`; `source` is the service that exports it."""
 
     name: str
     kind: str
     help: str
     source: str
     labels: tuple[str, ...] = ()
+    has_common: bool = True
+
+    @property
+    def all_labels(self) -> tuple[str, ...]:
+        """In the order in which exporters give their values."""
+        return (*COMMON, *self.labels) if self.has_common else self.labels
+
+
+def _own(name: str, kind: str, help_: str, labels: tuple[str, ...] = ()) -> Metric:
+    """A metric about the operator, not about a deployment."""
+    return Metric(f"seamark_operator_{name}", kind, help_, "operator", labels, has_common=False)
 
 
 def _geometric(first: float, ratio: float, last: float) -> tuple[float, ...]:
@@ -54,8 +65,23 @@ _METRICS = (
     Metric("seamark_drift_score", "gauge", "Distance from the profile", "analyzer", ("kind", "feature")),
     Metric("seamark_drift_threshold", "gauge", "Score above which drift is real", "analyzer", ("kind", "feature")),
     Metric("seamark_quality", "gauge", "Live quality from labels", "analyzer", ("metric",)),
+    Metric("seamark_log_labels", "gauge", "Labels in the prediction log", "analyzer"),
     Metric("seamark_shadow_agreement_ratio", "gauge", "Share of paired answers that agree", "analyzer"),
     Metric("seamark_revision_info", "gauge", "1 for each revision, with its role", "analyzer", ("role",)),
+    Metric(
+        "seamark_rollout_event_timestamp_seconds",
+        "gauge",
+        "When the event was told, in Unix seconds; the newest 20 of a deployment",
+        "operator",
+        ("event",),
+    ),
+    _own("turns_total", "counter", "Turns that deployments took", ("result",)),
+    _own("turn_seconds", "histogram", "Time that a turn took"),
+    _own("api_calls_total", "counter", "Calls of the Kubernetes API", ("verb",)),
+    _own("last_pass_timestamp_seconds", "gauge", "When the last pass over all deployments ended, in Unix seconds"),
+    _own("deployments", "gauge", "ModelDeployments looked after"),
+    _own("alerts_total", "counter", "Alerts that Alertmanager sent, by what became of them", ("result",)),
+    _own("alerts_ignored", "gauge", "Drift alerts that fire now without the labels they need"),
 )
 
 CATALOGUE = {metric.name: metric for metric in _METRICS}

@@ -17,10 +17,12 @@ def test_names_and_labels_are_valid(metric: Metric) -> None:
     assert CATALOGUE[metric.name] is metric
     assert re.fullmatch(r"seamark_[a-z][a-z0-9_]*[a-z0-9]", metric.name)
     assert "__" not in metric.name
-    for label in (*COMMON, *metric.labels):
+    for label in metric.all_labels:
         assert re.fullmatch(r"[a-z][a-z0-9_]*", label)
         assert label not in ("le", "quantile", "job", "instance")
     assert len({*COMMON, *metric.labels}) == len(COMMON) + len(metric.labels)
+    assert metric.all_labels == ((*COMMON, *metric.labels) if metric.has_common else metric.labels)
+    assert metric.has_common != metric.name.startswith("seamark_operator_")
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
@@ -35,7 +37,7 @@ def test_kinds_have_their_endings(metric: Metric) -> None:
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 def test_help_is_one_line_and_the_source_a_service(metric: Metric) -> None:
     assert re.fullmatch(r"[A-Z0-9].*[^.\s]", metric.help)
-    assert metric.source in ("monitor", "analyzer")
+    assert metric.source in ("monitor", "analyzer", "operator")
 
 
 def test_latency_bounds_grow_by_a_quarter_from_a_tenth_of_a_millisecond_to_ten_seconds() -> None:

@@ -73,8 +73,9 @@ class Owner:
 
 
 class Api(Protocol):
-    """Errors: `NotFound` (404), `Conflict` (409), `InvalidSpec` (400, 422: the API server's message), `Unavailable` (all
-    else: no answer within the time limit, 403, 429, 5xx).
+    """Errors: `NotFound` (404), `Conflict` (409), `InvalidSpec` (400, 422: the API server's message).
+
+    All else is `Unavailable`: no answer within the time limit, 403, 429, 5xx.
     """
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Document: ...
@@ -86,7 +87,11 @@ class Api(Protocol):
     def watch(
         self, kind: Kind, namespace: str | None, labels: Mapping[str, str], resource_version: str
     ) -> AsyncIterator[tuple[str, Document]]:
-        """(ADDED | MODIFIED | DELETED | BOOKMARK, document) from there on. Ends when the server ends it, or after silence."""
+        """(ADDED | MODIFIED | DELETED | BOOKMARK, document) from there on.
+
+        Ends when the server ends it, or after silence: go on from the newest version seen. Raises `Unavailable` when
+        that version is too old, or nothing answers: list again.
+        """
         ...
 
     async def create(self, kind: Kind, namespace: str, document: Document) -> Document:

@@ -23,10 +23,11 @@ class Images:
 class Settings:
     """namespace: the operator's own. watch: namespaces to work in; empty means all.
 
-    gateway: (namespace, name) of the Gateway that routes hang on. domain and host: deployments are reached at
-    `host.format(name=, namespace=, domain=)`. confirm: address of the gateway to see routes arrive at; empty means the
-    Gateway's own status. collector, analyzer, alertmanager: base addresses; without alertmanager the analyzer's scores
-    decide alone. alert_token, key: files of the webhook's bearer token and of the key that log tokens are signed with.
+    gateway: (namespace, name) of the Gateway that routes hang on; envoy: it is Envoy Gateway, whose policies retry
+    requests and keep users on one side. domain and host: deployments are reached at `host.format(name=, namespace=,
+    domain=)`. confirm: address of the gateway to see routes arrive at; empty means the Gateway's own status.
+    collector, analyzer, alertmanager: base addresses; without alertmanager the analyzer's scores decide alone.
+    alert_token, key: files of the webhook's bearer token and of the key that log tokens are signed with.
     """
 
     images: Images
@@ -36,6 +37,7 @@ class Settings:
     domain: str = "example.com"
     host: str = "{name}-{namespace}.{domain}"
     confirm: str = ""
+    envoy: bool = True
     collector: str = "http://seamark-collector:8081"
     analyzer: str = "http://seamark-analyzer:8083"
     alertmanager: str = ""

@@ -34,6 +34,7 @@ def build_app(analyzer: Analyzer, source: DirectSource) -> FastAPI:
         yield
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+        await analyzer.close()
         await source.close()
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
@@ -44,7 +45,7 @@ def build_app(analyzer: Analyzer, source: DirectSource) -> FastAPI:
     async def list_models() -> Response:
         return _json({"models": analyzer.models()})
 
-    @app.get("/v1/models/{name}/evidence")
+    @app.get("/v1/models/{name:path}/evidence")
     async def get_evidence(name: str) -> Response:
         return _json(analyzer.evidence(name))
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,8 @@ __all__ = ["Fleet", "History", "Window"]
 SAMPLES_PER_WINDOW = 120
 #: A window may begin this share of its length before the moment asked for; after a longer gap it begins behind the gap.
 LARGEST_OVERHANG = 0.1
-#: Targets that left the config and still count; a restart loop on ever new ports must not fill memory.
+#: Targets that left the settings and could come back. Of more only the sum is kept: a restart loop on ever new
+#: addresses must not fill memory.
 MOST_VANISHED = 64
 
 
@@ -85,7 +87,11 @@ class History:
         self._thin(time)
 
     def _grow(self, values: Mapping[Series, float]) -> None:
-        grown = increase([self._values, values]) if self._values else dict.fromkeys(values, 0.0)
+        restarted = self._is_another_process(values)
+        if restarted:
+            grown = dict(values)
+        else:
+            grown = increase([self._values, values]) if self._values else dict.fromkeys(values, 0.0)
         for series in grown:
             if series not in self._slots and len(self._slots) < MOST_SERIES:
                 self._slots[series] = len(self._slots)
@@ -93,7 +99,15 @@ class History:
         for series, value in grown.items():
             if value and series in self._slots:
                 self._totals[self._slots[series]] += value
-        self._values.update(values)
+        self._values = dict(values)
+
+    def _is_another_process(self, values: Mapping[Series, float]) -> bool:
+        """One process's counters never fall or go away; where one did, all of them began at 0 again.
+
+        Taken one by one, those that have overtaken the old process already would lose what it had counted.
+        """
+        last = self._values
+        return not last.keys() <= values.keys() or any(values[series] < value for series, value in last.items())
 
     def _drop_from(self, time: float) -> None:
         """After the clock was set back there are samples from the future; what they counted stays in the totals."""
@@ -131,6 +145,16 @@ class History:
         grown[: len(base.totals)] -= base.totals
         return Window(dict(zip(self._slots, grown.tolist(), strict=False)), base.time, newest.time)
 
+    def growths(self) -> Iterator[tuple[float, dict[Series, float]]]:
+        """(when it was seen, how much each counter had grown) from sample to sample, oldest first."""
+        for before, after in pairwise(self._samples()):
+            grown = after.totals.copy()
+            grown[: len(before.totals)] -= before.totals
+            yield (
+                after.time,
+                {series: value for series, value in zip(self._slots, grown.tolist(), strict=False) if value},
+            )
+
     def _base(self, samples: list[_Sample], times: list[float], start: float) -> _Sample | None:
         before = bisect_right(times, start) - 1
         if before < 0:
@@ -142,6 +166,25 @@ class History:
         return [*self._old, *self._recent]
 
 
+class _Departed:
+    """What targets counted that are remembered no longer, summed in as many spans as a history has samples."""
+
+    def __init__(self) -> None:
+        self._spans: dict[int, tuple[float, dict[Series, float]]] = {}
+
+    def take(self, history: History, window: float) -> None:
+        for time, grown in history.growths():
+            span = int(time // (window / SAMPLES_PER_WINDOW))
+            latest, sums = self._spans.get(span, (time, {}))
+            self._spans[span] = max(latest, time), add([sums, grown])
+
+    def forget(self, until: float) -> None:
+        self._spans = {span: known for span, known in self._spans.items() if known[0] > until}
+
+    def counts(self, start: float, end: float) -> dict[Series, float]:
+        return add([sums for time, sums in self._spans.values() if start < time <= end])
+
+
 class Fleet:
     """All targets of one revision; those that vanished count until their samples are older than the window."""
 
@@ -151,13 +194,15 @@ class Fleet:
         self._since: float | None = None
         self._live: dict[str, History] = {}
         self._vanished: dict[str, History] = {}
+        self._departed = _Departed()
         self._carried: dict[Series, float] = {}
 
     def follow(self, targets: tuple[str, ...], window: float, latest: float, since: float | None, now: float) -> None:
         """Take up the config: who is in the fleet, what to cover, and from when the rollout counts."""
         self._window, self._latest = window, latest
         if since != self._since:
-            self._since, self._carried = since, {}
+            self._since = since
+            self._carried = self._departed.counts(since, now) if since is not None else {}
         known = {**self._vanished, **self._live}
         self._live = {target: known.get(target) or History(window, latest) for target in targets}
         self._vanished = {target: history for target, history in known.items() if target not in self._live}
@@ -167,12 +212,16 @@ class Fleet:
             history.pin(since)
 
     def _let_go(self, now: float) -> None:
-        """Forget the oldest that vanished; what they counted for the rollout is carried on."""
+        """Forget the oldest that vanished; what they counted for the window and the rollout is carried on."""
+        self._departed.forget(now - self._window)
         for target in list(self._vanished):
             history = self._vanished[target]
-            if len(self._vanished) <= MOST_VANISHED and (history.last or 0.0) > now - self._window:
+            is_recent = (history.last or 0.0) > now - self._window
+            if is_recent and len(self._vanished) <= MOST_VANISHED:
                 continue
             del self._vanished[target]
+            if is_recent:
+                self._departed.take(history, self._window)
             if self._since is not None:
                 self._carried = add([self._carried, history.window(self._since, now).counts])
 
@@ -185,8 +234,7 @@ class Fleet:
         parts = [history.window(start, end) for history in (*self._live.values(), *self._vanished.values())]
         parts = [part for part in parts if part.counts]
         counts = [part.counts for part in parts]
-        if start == self._since:
-            counts.append(self._carried)
+        counts.append(self._carried if start == self._since else self._departed.counts(start, end))
         return Window(
             add(counts),
             min((part.start for part in parts), default=0.0),

@@ -9,7 +9,9 @@ from typing import Protocol
 
 import httpx
 
+from seamark.errors import Unavailable
 from seamark_analyzer.exposition import Reader, Series
+from seamark_analyzer.fetch import get, make_client
 from seamark_analyzer.history import Fleet, Window
 from seamark_analyzer.settings import Model
 
@@ -29,7 +31,9 @@ class CounterSource(Protocol):
     """Tells how much the counters of a revision's monitors grew."""
 
     async def refresh(self, name: str, model: Model) -> Mapping[str, str]:
-        """Learn what is new about a model; the answer says for each target what is wrong with it, "" for nothing."""
+        """Learn what is new about the model known as `name`; the answer says what is wrong with each target, "" for
+        nothing.
+        """
 
     async def window(self, name: str, revision: str, start: float, end: float) -> Window:
         """The growth from `start` to `end`, summed over targets; empty without data."""
@@ -50,15 +54,7 @@ class DirectSource:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._client = httpx.AsyncClient(
-            timeout=TIMEOUT,
-            trust_env=False,
-            limits=httpx.Limits(
-                max_connections=MOST_AT_ONCE, max_keepalive_connections=MOST_AT_ONCE, keepalive_expiry=KEPT_ALIVE
-            ),
-            # identity: a compressed body could be far longer than it looks
-            headers={"accept": "text/plain;version=0.0.4", "accept-encoding": "identity"},
-        )
+        self._client = make_client(MOST_AT_ONCE, KEPT_ALIVE)
         self._slots = asyncio.Semaphore(MOST_AT_ONCE)
         self._fleets: dict[tuple[str, str], Fleet] = {}
         self._readers: dict[tuple[str, str, str], Reader] = {}
@@ -70,7 +66,7 @@ class DirectSource:
     async def refresh(self, name: str, model: Model) -> Mapping[str, str]:
         self._follow(name, model)
         keys = [(name, revision, url) for revision, source in model.revisions.items() for url in source.targets]
-        problems = await asyncio.gather(*(self._scrape(key, model.namespace) for key in keys))
+        problems = await asyncio.gather(*(self._scrape(key, model) for key in keys))
         return {url: problem for (_, _, url), problem in zip(keys, problems, strict=True)}
 
     def _follow(self, name: str, model: Model) -> None:
@@ -93,39 +89,35 @@ class DirectSource:
         self._texts = {key: text for key, text in self._texts.items() if is_target(key)}
         self._fleets = {key: fleet for key, fleet in self._fleets.items() if is_fleet(key)}
 
-    async def _scrape(self, key: tuple[str, str, str], namespace: str) -> str:
+    async def _scrape(self, key: tuple[str, str, str], model: Model) -> str:
         name, revision, url = key
         try:
-            async with self._slots, asyncio.timeout(TIMEOUT):
+            async with self._slots:
                 text = await self._fetch(url)
-            values = self._read(key, namespace, text)
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
-            return f"Cannot scrape {url}: {str(error) or type(error).__name__}"
+            values = self._read(key, model, text)
+        except (Unavailable, ValueError) as error:
+            return f"Cannot scrape {url}: {error}"
         fleet = self._fleets.get((name, revision))
         if fleet is not None:
             fleet.add(url, self._clock(), values)
             self._texts[key] = text
         return ""
 
-    def _read(self, key: tuple[str, str, str], namespace: str, text: str) -> dict[Series, float]:
+    def _read(self, key: tuple[str, str, str], model: Model, text: str) -> dict[Series, float]:
         reader = self._readers.get(key)
         if reader is None:
-            reader = self._readers[key] = Reader(namespace, key[0], key[1])
+            reader = self._readers[key] = Reader(*model.identity, key[1])
         values = reader.read(text)
         if not values:
             raise ValueError(f"it exports no counter of revision {key[1]}")
         return values
 
     async def _fetch(self, url: str) -> str:
-        async with self._client.stream("GET", url) as response:
-            if response.status_code != 200:
-                raise ValueError(f"it answered {response.status_code}")
-            body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > BODY_LIMIT:
-                    raise ValueError(f"its body is longer than {BODY_LIMIT} bytes")
-        return body.decode()
+        headers = {"accept": "text/plain;version=0.0.4"}
+        answer = await get(self._client, url, limit=BODY_LIMIT, seconds=TIMEOUT, headers=headers)
+        if answer.status != 200:
+            raise ValueError(f"it answered {answer.status}")
+        return answer.body.decode()
 
     async def window(self, name: str, revision: str, start: float, end: float) -> Window:
         fleet = self._fleets.get((name, revision))

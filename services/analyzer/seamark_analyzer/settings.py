@@ -1,26 +1,24 @@
-"""The config file: which models to watch and where their monitors are. It is replaced by rename and read again."""
+"""The settings: which models to watch and where their monitors are."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta
 
-from seamark.errors import InvalidSpec, SeamarkError, Unavailable
+from seamark.errors import InvalidSpec
 
-__all__ = ["Budget", "ConfigFile", "Model", "RevisionSource", "Settings", "parse_settings"]
+__all__ = ["Budget", "Model", "RevisionSource", "Settings", "parse_settings"]
 
-#: Bytes of a config file; 1000 models of a few replicas need less than one MiB.
-LIMIT = 16 * 2**20
 #: Seconds between two ticks of one model: never more often, and never so seldom that request rates are stale.
 SHORTEST_TICK = 0.2
 LONGEST_TICK = 5.0
 
 _T = TypeVar("_T")
 _Positive = Annotated[float, Meta(gt=0, le=366 * 86400)]
+_Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 _Url = Annotated[str, Meta(pattern=r"^https?://", max_length=2000)]
 
 
@@ -32,19 +30,33 @@ class Budget(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class RevisionSource(msgspec.Struct, frozen=True, rename="camel"):
-    """A revision's package folder and the addresses of its monitors' metrics, one for each replica."""
+    """A revision's package and the addresses of its monitors' metrics, one for each replica.
 
-    package: str
+    package is a folder; where it is empty, the package with this digest is asked of the monitors. Targets are told
+    apart as they are written: with a `#...` at the end, which no request carries, an address that another pod takes
+    over becomes another target.
+    """
+
+    package: str = ""
+    digest: _Digest | None = None
     role: str = ""
     targets: Annotated[tuple[_Url, ...], Meta(max_length=1000)] = ()
 
+    def __post_init__(self) -> None:
+        if not self.package and self.digest is None:
+            raise ValueError("`package` or `digest` is needed")
+
 
 class Model(msgspec.Struct, frozen=True, rename="camel"):
-    """One deployment to watch; durations are seconds. `since` is when the challenger became ready (Unix seconds)."""
+    """One deployment to watch; durations are seconds. `since` is when the challenger became ready (Unix seconds).
+
+    Its metrics and log are found by `namespace` and `deployment`, which is the key among the models unless given.
+    """
 
     window: _Positive
     interval: _Positive
     namespace: str = "default"
+    deployment: str = ""
     false_alarms: Budget = Budget()
     min_effect: Annotated[float, Meta(ge=0)] = 0.1
     quality_metric: str = "accuracy"
@@ -52,6 +64,11 @@ class Model(msgspec.Struct, frozen=True, rename="camel"):
     challenger: str | None = None
     since: float | None = None
     revisions: dict[str, RevisionSource] = {}
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Namespace and deployment: what labels and log tables bear."""
+        return self.namespace, self.deployment
 
     @property
     def tick(self) -> float:
@@ -82,7 +99,24 @@ class _Document(msgspec.Struct, frozen=True):
 def parse_settings(content: bytes) -> Settings:
     """The settings, or `InvalidSpec` naming the path of the first mistake."""
     raw = _decode(content, _Document, "$")
-    return Settings({name: _decode(model, Model, f"$.models.{name}") for name, model in raw.models.items()})
+    models = {name: _model(name, model) for name, model in raw.models.items()}
+    _are_distinct(models)
+    return Settings(models)
+
+
+def _model(name: str, content: msgspec.Raw) -> Model:
+    model = _decode(content, Model, f"$.models.{name}")
+    return msgspec.structs.replace(model, deployment=model.deployment or name)
+
+
+def _are_distinct(models: Mapping[str, Model]) -> None:
+    """Two with the same labels would export the same series twice, which no scraper accepts."""
+    seen: dict[tuple[str, str], str] = {}
+    for name, model in models.items():
+        other = seen.setdefault(model.identity, name)
+        if other != name:
+            deployment = f"deployment {model.deployment!r} in namespace {model.namespace!r}"
+            raise InvalidSpec(f"$.models.{name}", f"is {deployment}, as $.models.{other} is")
 
 
 def _decode(content: bytes | msgspec.Raw, kind: type[_T], path: str) -> _T:
@@ -93,43 +127,3 @@ def _decode(content: bytes | msgspec.Raw, kind: type[_T], path: str) -> _T:
         raise InvalidSpec(path + inside.strip("`").removeprefix("$"), problem) from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidSpec(path, str(error)) from error
-
-
-class ConfigFile:
-    """Reads the file again when its inode, size or modification time changes. A broken file keeps the last good one.
-
-    `problem` says what is wrong with the file now; it is empty when the file is good.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._seen: tuple[int, int, int] | None = None
-        self.settings: Settings | None = None
-        self.problem = f"Cannot read {path}: it was not looked at yet"
-
-    def refresh(self) -> Settings | None:
-        """The newest good settings; None until there is one."""
-        try:
-            self._read_if_changed()
-        except (OSError, SeamarkError) as error:
-            self.problem = f"Cannot read {self._path}: {_cause(error)}"
-            if isinstance(error, OSError):
-                self._seen = None
-        return self.settings
-
-    def _read_if_changed(self) -> None:
-        with self._path.open("rb") as file:
-            stat = os.fstat(file.fileno())
-            seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-            if seen == self._seen:
-                return
-            if stat.st_size > LIMIT:
-                raise Unavailable(f"it has {stat.st_size} bytes; allowed: {LIMIT}")
-            content = file.read(LIMIT)
-        self._seen = seen
-        self.settings = parse_settings(content)
-        self.problem = ""
-
-
-def _cause(error: Exception) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)

@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from seamark_analyzer.findings import Alarms, assess
 from seamark_analyzer.history import Window
 from seamark_analyzer.joins import Floats, Rows, agreement, share_right
 from seamark_analyzer.logs import Troubles
-from seamark_analyzer.packages import Package, read_package
+from seamark_analyzer.packages import Package, Packages
 from seamark_analyzer.predictions import PredictionLog
 from seamark_analyzer.scrape import CounterSource
 from seamark_analyzer.settings import Model
@@ -55,13 +54,20 @@ class _Labelled:
 class Watch:
     """What is known of one model. `evidence` is None before the first tick and when the champion is not known."""
 
-    def __init__(self, name: str, root: str, source: CounterSource, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        name: str,
+        root: str,
+        source: CounterSource,
+        packages: Packages,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._name = name
         self._root = root
         self._source = source
         self._clock = clock
         self._troubles = Troubles(deployment=name)
-        self._packages: dict[tuple[str, str], Package] = {}
+        self._packages = packages
         self._log: PredictionLog | None = None
         self._log_read = -math.inf
         self._champion: str | None = None
@@ -76,38 +82,33 @@ class Watch:
         for url, problem in problems.items():
             self._troubles.report(url, problem)
         packages = {revision: await self._package(revision, model) for revision in _arms(model)}
-        self._troubles.keep({*problems, *model.revisions, "log", "labels", "tick"})
+        self._troubles.keep({*problems, *model.revisions, "log", "labels", "tick", "gauges"})
         champion = packages.get(model.champion or "")
         await self._read_log(model, champion)
         self.evidence = await self._renew(model, packages)
 
-    def report(self, problem: str) -> None:
-        """What stopped a whole tick; "" when none did."""
-        self._troubles.report("tick", problem)
+    def report(self, topic: str, problem: str) -> None:
+        """What is wrong with a whole tick or with the gauges; "" when nothing is."""
+        self._troubles.report(topic, problem)
 
     async def _package(self, revision: str, model: Model) -> Package | None:
         source = model.revisions.get(revision)
         if source is None:
             return None
-        key = (revision, source.package)
-        if key not in self._packages:
-            try:
-                package = await asyncio.to_thread(read_package, Path(source.package))
-            except SeamarkError as error:
-                self._troubles.report(revision, str(error))
-                return None
-            kept = {(name, found.package) for name, found in model.revisions.items()}
-            self._packages = {known: held for known, held in self._packages.items() if known in kept}
-            self._packages[key] = package
+        try:
+            package = await self._packages.get(source)
+        except SeamarkError as error:
+            self._troubles.report(revision, str(error))
+            return None
         self._troubles.report(revision, "")
-        return self._packages[key]
+        return package
 
     async def _read_log(self, model: Model, champion: Package | None) -> None:
         if champion is None:
             return
         schema = champion.manifest.schema
         if self._log is None or _meaning(self._log.schema) != _meaning(schema):
-            self._log = PredictionLog(self._root, model.namespace, self._name, schema)
+            self._log = PredictionLog(self._root, *model.identity, schema)
             self._log_read = -math.inf
         now = self._clock()
         if 0 <= now - self._log_read < LOG_PERIOD:

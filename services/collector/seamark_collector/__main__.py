@@ -11,6 +11,9 @@ import sys
 from pathlib import Path
 
 from seamark.errors import UserError
+from seamark.tokens import MIN_KEY
+from seamark_collector.access import MIN_FEEDBACK_TOKEN, Access
+from seamark_collector.secret import SecretFile
 
 __all__ = ["main"]
 
@@ -24,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         stream=sys.stderr, level=logging.INFO, format="time=%(asctime)s level=%(levelname)s logger=%(name)s %(message)s"
     )
     try:
-        return _serve(options.data, options.host, options.port)
+        return _serve(options.data, options.host, options.port, _access(options.key_file, options.feedback_token_file))
     except UserError as error:
         print(error, file=sys.stderr)  # noqa: T201  # the contract: one line on standard error
         return 2
@@ -35,10 +38,33 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", required=True, metavar="ROOT", help="folder or object store address of the log")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     parser.add_argument("--port", type=int, default=8081, help="port; 0 takes a free one (default %(default)s)")
+    parser.add_argument(
+        "--key-file",
+        type=Path,
+        metavar="FILE",
+        help=f"key of the tokens that batches and reading need, at least {MIN_KEY} bytes (default: both are open)",
+    )
+    parser.add_argument(
+        "--feedback-token-file",
+        type=Path,
+        metavar="FILE",
+        help=f"the token that feedback needs, at least {MIN_FEEDBACK_TOKEN} bytes (default: it is open)",
+    )
     return parser
 
 
-def _serve(root: str, host: str, port: int) -> int:
+def _access(key: Path | None, feedback: Path | None) -> Access:
+    access = Access(
+        SecretFile(key, MIN_KEY) if key else None, SecretFile(feedback, MIN_FEEDBACK_TOKEN) if feedback else None
+    )
+    if access.problem:
+        raise UserError(access.problem)
+    if key and not feedback:
+        logging.warning("event=feedback_open reason='there is a --key-file and no --feedback-token-file'")
+    return access
+
+
+def _serve(root: str, host: str, port: int, access: Access) -> int:
     _check_root(root)
     listener = _listen(host, port)
     # Imported late, so that --help and mistakes answer at once.
@@ -48,7 +74,7 @@ def _serve(root: str, host: str, port: int) -> int:
 
     logging.info("event=listening host=%s port=%d data=%s", *listener.getsockname()[:2], root)
     config = uvicorn.Config(
-        make_app(root),
+        make_app(root, access),
         log_config=None,
         log_level="warning",
         access_log=False,

@@ -13,15 +13,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from seamark.errors import InvalidInput, NotFound, SeamarkError, Unavailable
-from seamark_collector import labels, rows
+from seamark_collector import export, labels, rows
+from seamark_collector.access import Access, check_scope
 from seamark_collector.body import Bodies
 from seamark_collector.names import TableName
 from seamark_collector.overview import overview
+from seamark_collector.stream import Exports
 from seamark_collector.writer import Append, Stored, Writer
 
 __all__ = ["make_app"]
@@ -36,9 +38,21 @@ CURLS_DEFAULT = "application/x-www-form-urlencoded"
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 
 
-def make_app(root: str) -> FastAPI:
+#: What needs no token, and what has one of its own. All else, routes of a later day too, needs one of the log's.
+OPEN = frozenset({"/healthz", "/readyz"})
+FEEDBACK = "/v1/feedback"
+
+
+def make_app(root: str, access: Access) -> FastAPI:
     """The collector's app; its writer runs as long as the app's lifespan."""
-    writer, bodies = Writer(root), Bodies()
+    writer, bodies, exports = Writer(root), Bodies(), Exports()
+
+    async def admit(request: Request) -> None:
+        authorization = request.headers.get("authorization", "")
+        if request.url.path == FEEDBACK:
+            access.check_feedback(authorization)
+        elif request.url.path not in OPEN:
+            request.state.scope = access.scope(authorization)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -46,7 +60,7 @@ def make_app(root: str) -> FastAPI:
         yield
         await asyncio.to_thread(writer.stop)
 
-    app = FastAPI(title="Seamark collector", lifespan=lifespan, openapi_url=None)
+    app = FastAPI(title="Seamark collector", lifespan=lifespan, openapi_url=None, dependencies=[Depends(admit)])
     app.add_exception_handler(SeamarkError, _on_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_failure)
@@ -55,10 +69,10 @@ def make_app(root: str) -> FastAPI:
     async def batches(request: Request) -> dict[str, Any]:
         _content_type(request, "application/msgpack", "application/x-msgpack")
         async with bodies.read(request) as body:
-            append = await asyncio.to_thread(_predictions, body)
+            append = await asyncio.to_thread(_predictions, body, request.state.scope)
             return _stored(await _store(writer, append)) if append.rows.num_rows else {"stored": 0}
 
-    @app.post("/v1/feedback")
+    @app.post(FEEDBACK)
     async def feedback(request: Request) -> dict[str, Any]:
         kind = _content_type(request, "application/json", "text/csv")
         key = _idempotency_key(request)
@@ -68,8 +82,16 @@ def make_app(root: str) -> FastAPI:
             return _stored(await _store(writer, append))
 
     @app.get("/v1/log/{namespace}/{deployment}")
-    async def log_overview(namespace: str, deployment: str) -> dict[str, Any]:
+    async def log_overview(request: Request, namespace: str, deployment: str) -> dict[str, Any]:
+        check_scope(request.state.scope, f"read/{namespace}/{deployment}")
         return await asyncio.to_thread(overview, root, namespace, deployment)
+
+    @app.get("/v1/export/{namespace}/{deployment}/{kind}")
+    async def export_table(request: Request, namespace: str, deployment: str, kind: str) -> Response:
+        check_scope(request.state.scope, f"read/{namespace}/{deployment}")
+        columns, since = (request.query_params.get(name) for name in ("columns", "since"))
+        found = await asyncio.to_thread(export.find, root, namespace, deployment, kind, columns, since)
+        return exports.response(found)
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
@@ -77,7 +99,7 @@ def make_app(root: str) -> FastAPI:
 
     @app.get("/readyz")
     async def readyz() -> JSONResponse:
-        reason = await asyncio.to_thread(_unready, root, writer)
+        reason = access.problem or await asyncio.to_thread(_unready, root, writer)
         return JSONResponse({"error": reason}, 503) if reason else JSONResponse({"status": "ok"})
 
     return app
@@ -93,8 +115,9 @@ def _stored(stored: Stored) -> dict[str, Any]:
     return {"stored": 0, "repeated": True} if stored.repeated else {"stored": stored.rows}
 
 
-def _predictions(body: bytes) -> Append:
+def _predictions(body: bytes, scope: str | None) -> Append:
     batch = rows.decode(body)
+    check_scope(scope, f"write/{batch.namespace}/{batch.deployment}")
     name = TableName("predictions", batch.namespace, batch.deployment)
     return Append(name, rows.to_rows(batch), batch.source, batch.sequence)
 
@@ -152,7 +175,8 @@ def _unwritable(root: Path) -> str:
 async def _on_error(_: Request, error: Exception) -> JSONResponse:
     match error:
         case InvalidInput(status=status):
-            return JSONResponse({"error": str(error)}, status)
+            challenge = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+            return JSONResponse({"error": str(error)}, status, headers=challenge)
         case NotFound():
             return JSONResponse({"error": str(error)}, 404)
         case Unavailable():

@@ -12,7 +12,7 @@ from deltalake import DeltaTable
 from seamark.errors import NotFound
 from seamark_collector.names import Kind, TableName, check_name
 
-__all__ = ["overview"]
+__all__ = ["exists", "overview"]
 
 
 def overview(root: str, namespace: str, deployment: str) -> dict[str, Any]:
@@ -20,13 +20,14 @@ def overview(root: str, namespace: str, deployment: str) -> dict[str, Any]:
     check_name("namespace", namespace)
     check_name("deployment", deployment)
     addresses = {kind: TableName(kind, namespace, deployment).address(root) for kind in get_args(Kind)}
-    found = {kind: _table(address) for kind, address in addresses.items() if _exists(address)}
+    found = {kind: _table(address) for kind, address in addresses.items() if exists(address)}
     if not found:
         raise NotFound(f"Cannot find log {namespace}/{deployment}: nothing was stored yet")
     return found
 
 
-def _exists(address: str) -> bool:
+def exists(address: str) -> bool:
+    """Is there a table at the address?"""
     # Asking delta-rs about a folder that is not there makes the folder.
     return ("://" in address or Path(address).is_dir()) and DeltaTable.is_deltatable(address)
 

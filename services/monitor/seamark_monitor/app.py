@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
@@ -14,7 +14,7 @@ from seamark_monitor.events import Pairing
 from seamark_monitor.exposition import Exposition
 from seamark_monitor.intake import Intake
 
-__all__ = ["make_app"]
+__all__ = ["make_app", "make_waiting_app"]
 
 LONGEST_BODY = 16 * 1024 * 1024
 #: Bytes of event bodies in memory at a time, all requests together; more are told to come later.
@@ -59,16 +59,38 @@ class _Bodies:
             raise _RefusedError(503, "Cannot read body: too many bodies at a time")
 
 
-def make_app(
-    intake: Intake, pairing: Pairing, exposition: Exposition, drops: Drops, unready: Callable[[], str]
-) -> FastAPI:
-    """`unready` says why the service cannot do its job now; "" when it can."""
+def make_waiting_app(reason: str) -> FastAPI:
+    """Alive, and nothing else yet."""
+    app = _alive()
+
+    @app.api_route("/{path:path}", methods=["GET", "POST"])
+    async def later(path: str) -> JSONResponse:  # noqa: ARG001  # the route's
+        return JSONResponse({"error": reason}, 503, {"retry-after": "1"})
+
+    return app
+
+
+def _alive() -> FastAPI:
     app = FastAPI(title="Seamark monitor", openapi_url=None)
-    bodies = _Bodies()
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
         return {"status": "alive"}
+
+    return app
+
+
+def make_app(
+    intake: Intake,
+    pairing: Pairing,
+    exposition: Exposition,
+    drops: Drops,
+    files: Mapping[str, bytes],
+    unready: Callable[[], str],
+) -> FastAPI:
+    """files: of the package, by name. `unready` says why the service cannot do its job now; "" when it can."""
+    app = _alive()
+    bodies = _Bodies()
 
     @app.get("/readyz")
     async def readyz() -> JSONResponse:
@@ -78,6 +100,12 @@ def make_app(
     @app.get("/metrics")
     async def metrics() -> Response:
         return Response(exposition.text(), media_type=_TEXT)
+
+    @app.get("/package/{name}")
+    async def package(name: str) -> Response:
+        if name not in files:
+            return JSONResponse({"error": f"Cannot find {name[:80]!r} in the package"}, 404)
+        return Response(files[name], media_type="application/json")
 
     @app.post("/")
     async def event(request: Request) -> JSONResponse:

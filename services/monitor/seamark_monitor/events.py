@@ -49,6 +49,8 @@ class Pairing:
     """Joins halves into predictions. Halves wait at most `WAIT` seconds, and only so many of so many bytes."""
 
     WAIT = 60.0
+    #: Seconds without an event that mean that none will come.
+    MOMENT = 1.0
     MOST = 10_000
     MOST_BYTES = 32 * 1024 * 1024
 
@@ -60,12 +62,14 @@ class Pairing:
         self._wall = wall
         self._waiting: OrderedDict[tuple[str, str], _Half] = OrderedDict()
         self._bytes = 0
+        self._last = -math.inf
 
     def add(self, headers: Mapping[str, str], body: bytes) -> Prediction | None:
         """The prediction that this event completes, None while its other half is missing, or `InvalidInput`.
 
         headers: names in lower case.
         """
+        self._last = self._clock()
         try:
             kind, event = _kind(headers), _event_id(headers)
             read = read_request if kind == "request" else read_response
@@ -80,6 +84,11 @@ class Pairing:
             return None
         request, response = (half, other) if kind == "request" else (other, half)
         return self._joined(event, request, response)
+
+    @property
+    def busy(self) -> bool:
+        """Whether more events are to be expected: a half waits for its other half, or one came a moment ago."""
+        return bool(self._waiting) or self._clock() - self._last < self.MOMENT
 
     def _keep(self, key: tuple[str, str], half: _Half) -> None:
         """An id used twice replaces the half that waited under it."""

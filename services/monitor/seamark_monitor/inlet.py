@@ -47,6 +47,11 @@ class Inlet:
     def listening(self) -> bool:
         return self._server is not None
 
+    @property
+    def connected(self) -> bool:
+        """Whether a sender is there."""
+        return bool(self._connections)
+
     async def start(self) -> None:
         """Raises `Conflict` where something else holds the path."""
         try:

@@ -29,7 +29,8 @@ BATCH_BYTES = 4 * 1024 * 1024
 INTERVAL = 0.25
 FIRST_BACKOFF, LAST_BACKOFF = 0.2, 5.0
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
-#: Answers that no repeat of the same bytes can change. Others, a wrong address's 404 too, are tried again.
+#: Answers that no repeat of the same bytes can change. Others are tried again: a wrong address's 404, and the 401 and
+#: 403 for a token too, because keys change on one side first.
 _HOPELESS = (400, 413, 415, 422)
 _LONGEST_REASON = 2_000
 
@@ -57,15 +58,26 @@ Labels = tuple[str, str, str]
 
 
 class Shipper:
-    """labels: namespace, deployment and revision of every batch."""
+    """To the collector's address, with a token if it is not "". labels: namespace, deployment, revision of batches."""
 
     def __init__(
-        self, folder: Path, cursor: Cursor, spool: Spool, collector: str, labels: Labels, schema: Schema, drops: Drops
+        self,
+        folder: Path,
+        cursor: Cursor,
+        spool: Spool,
+        collector: str,
+        token: str,
+        labels: Labels,
+        schema: Schema,
+        drops: Drops,
     ) -> None:
         self._folder = folder
         self._cursor = cursor
         self._spool = spool
         self._address = f"{collector.rstrip('/')}/v1/batches"
+        self._headers = {"content-type": "application/msgpack"}
+        if token:
+            self._headers["authorization"] = f"Bearer {token}"
         self._labels = labels
         self._schema = schema
         self._drops = drops
@@ -139,9 +151,8 @@ class Shipper:
             backoff = min(2 * backoff, LAST_BACKOFF)
 
     async def _post(self, client: httpx.AsyncClient, body: bytes) -> tuple[Answer, str]:
-        headers = {"content-type": "application/msgpack"}
         try:
-            async with client.stream("POST", self._address, content=body, headers=headers) as response:
+            async with client.stream("POST", self._address, content=body, headers=self._headers) as response:
                 if response.status_code == 200:
                     return Answer.STORED, ""
                 reason = f"status {response.status_code}: {await _beginning(response)}"

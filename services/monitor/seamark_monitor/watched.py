@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from seamark.contract import Checker, Rule, infer, parse_rules
@@ -13,33 +13,55 @@ from seamark.errors import InvalidPackage
 from seamark.package import CATEGORY, NUMBER, Schema, parse_manifest
 from seamark.profile import Column, Profile, parse_profile
 
-__all__ = ["Watched", "load"]
+__all__ = ["FILES", "Watched", "load", "missing"]
 
+MANIFEST, PROFILE, CONTRACT = FILES = ("seamark.json", "profile.json", "contract.json")
 _LARGEST_FILE = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """`numbers` and `categories` are the profile's feature columns in the order of `schema.numbers`, `.categories`."""
+    """`numbers` and `categories` are the profile's feature columns in the order of `schema.numbers`, `.categories`.
+
+    files: the bytes that all this was read from, by file name.
+    """
 
     schema: Schema
     profile: Profile
     numbers: tuple[Column, ...]
     categories: tuple[Column, ...]
     rules: tuple[Rule, ...]
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+
+def missing(folder: Path) -> Path | None:
+    """A file that a package cannot be without and that is not there; what the files hold is not looked at."""
+    return next((path for path in (folder / MANIFEST, folder / PROFILE) if _is_missing(path)), None)
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def load(folder: Path) -> Watched:
     """Reads and checks the package, or raises `InvalidPackage`."""
-    manifest = parse_manifest(_read(folder / "seamark.json"))
-    content = _read(folder / "profile.json")
-    digest = hashlib.sha256(content).hexdigest()
+    files = {name: _read(folder / name) for name in (MANIFEST, PROFILE)}
+    if (folder / CONTRACT).exists():
+        files[CONTRACT] = _read(folder / CONTRACT)
+    manifest = parse_manifest(files[MANIFEST])
+    digest = hashlib.sha256(files[PROFILE]).hexdigest()
     if digest != manifest.profile_sha256:
         raise InvalidPackage(
-            f"Cannot use {folder / 'profile.json'}: its SHA-256 is {digest}; "
-            f"seamark.json says {manifest.profile_sha256}"
+            f"Cannot use {folder / PROFILE}: its SHA-256 is {digest}; {MANIFEST} says {manifest.profile_sha256}"
         )
-    return fit(manifest.schema, parse_profile(content), _rules(folder))
+    rules = _rules(folder / CONTRACT, files[CONTRACT]) if CONTRACT in files else None
+    return replace(fit(manifest.schema, parse_profile(files[PROFILE]), rules), files=files)
 
 
 def fit(schema: Schema, profile: Profile, rules: Sequence[Rule] | None = None) -> Watched:
@@ -66,12 +88,9 @@ def fit(schema: Schema, profile: Profile, rules: Sequence[Rule] | None = None) -
     )
 
 
-def _rules(folder: Path) -> tuple[Rule, ...] | None:
-    path = folder / "contract.json"
-    if not path.exists():
-        return None
+def _rules(path: Path, content: bytes) -> tuple[Rule, ...]:
     try:
-        return parse_rules(json.loads(_read(path)))
+        return parse_rules(json.loads(content))
     except (ValueError, RecursionError) as error:
         raise InvalidPackage(f"Cannot read {path}: {error}") from error
 

@@ -30,18 +30,28 @@ class Package:
     model: bytes
 
 
-def read(folder: Path) -> Package:
-    """The package in `folder`, every digest checked; raises `InvalidPackage`."""
-    if not folder.is_dir():
+def read(folder: Path, digest: str | None = None) -> Package:
+    """The package in `folder`, every digest checked; raises `InvalidPackage`.
+
+    digest: the package's own must be this one, if given.
+    """
+    try:
+        is_folder = folder.is_dir()
+    except OSError as error:
+        raise InvalidPackage(f"Cannot read package {folder}: {error.strerror}") from error
+    if not is_folder:
         raise InvalidPackage(f"Cannot read package {folder}: it is not a folder")
     content = _content(folder / "seamark.json", _LONGEST_JSON)
+    found = hashlib.sha256(content).hexdigest()
+    if digest is not None and found != digest.lower():
+        raise InvalidPackage(f"Cannot use package {folder}: its digest is {found}, --digest says {digest[:64]}")
     manifest = parse_manifest(content)
     model = _content(folder / manifest.model.file)
     _digest_matches(manifest.model.file, model, manifest.model.sha256)
     pinned = _content(folder / "profile.json", _LONGEST_JSON)
     _digest_matches("profile.json", pinned, manifest.profile_sha256)
     profile = parse_profile(pinned)
-    return Package(manifest, profile, _rules(folder, manifest, profile), hashlib.sha256(content).hexdigest(), model)
+    return Package(manifest, profile, _rules(folder, manifest, profile), found, model)
 
 
 def _rules(folder: Path, manifest: Manifest, profile: Profile) -> tuple[Rule, ...]:

@@ -35,6 +35,7 @@ _BUDGET = 8
 
 _JSON = ("content-type", "application/json")
 _BINARY = ("content-type", "application/octet-stream")
+_CLOSE = ("connection", "close")
 
 Handler = Callable[[Any, Any], Awaitable[None]]
 
@@ -64,6 +65,7 @@ class Rest:
     """The RSGI application for one model."""
 
     def __init__(self, plane: Dataplane, sink: Sink, body_limit: int) -> None:
+        #: False while the server stops: it still answers, and asks clients to take another connection, elsewhere.
         self.ready = True
         self._plane = plane
         self._sink = sink
@@ -77,18 +79,19 @@ class Rest:
         metadata = v2.model_metadata(self._plane)
         server = {"name": "seamark-predictor", "version": version("seamark-predictor")}
         routes: dict[str, tuple[str, Handler]] = {
-            "/healthz": ("GET", _constant({"live": True})),
+            "/": ("GET", self._constant({"status": "alive"})),
+            "/healthz": ("GET", self._constant({"live": True})),
             "/readyz": ("GET", self._readiness({"ready": True})),
-            "/v2": ("GET", _constant({**server, "extensions": ["binary_tensor_data"]})),
-            "/v2/health/live": ("GET", _constant({"live": True})),
+            "/v2": ("GET", self._constant({**server, "extensions": ["binary_tensor_data"]})),
+            "/v2/health/live": ("GET", self._constant({"live": True})),
             "/v2/health/ready": ("GET", self._readiness({"ready": True})),
-            "/v1/models": ("GET", _constant({"models": [name]})),
+            "/v1/models": ("GET", self._constant({"models": [name]})),
             f"/v1/models/{name}": ("GET", self._readiness({"name": name, "ready": True})),
             f"/v1/models/{name}:predict": ("POST", self._prediction(v1, "v1")),
         }
         for model in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{revision}"):
             routes |= {
-                model: ("GET", _constant(metadata)),
+                model: ("GET", self._constant(metadata)),
                 f"{model}/ready": ("GET", self._readiness({"name": name, "ready": True})),
                 f"{model}/infer": ("POST", self._prediction(v2, "v2")),
             }
@@ -99,10 +102,10 @@ class Rest:
         path = scope.path
         route = self._routes.get(path) or self._routes.get(path.rstrip("/"))
         if route is None:
-            _send(proto, 404, _error(self._not_found(path)))
+            self._send(proto, 404, _error(self._not_found(path)))
         elif scope.method != route[0]:
             problem = f"Cannot {scope.method[:20]} {show(path)}: allowed: {route[0]}"
-            _send(proto, 405, _error(problem), ("allow", route[0]))
+            self._send(proto, 405, _error(problem), ("allow", route[0]))
         else:
             await route[1](scope, proto)
 
@@ -112,14 +115,26 @@ class Rest:
             return f"Cannot find {show(path)}: {known}"
         return f"Cannot find {show(path)}: {known}, under /v1/models and /v2/models"
 
+    def _send(self, proto: Any, status: int, body: bytes, *headers: tuple[str, str]) -> None:
+        closing = () if self.ready else (_CLOSE,)
+        proto.response_bytes(status, [_JSON, *headers, *closing], body)
+
+    def _constant(self, document: dict[str, Any]) -> Handler:
+        body = orjson.dumps(document)
+
+        async def answer(_: Any, proto: Any) -> None:
+            self._send(proto, 200, body)
+
+        return answer
+
     def _readiness(self, document: dict[str, Any]) -> Handler:
         ready = orjson.dumps(document)
 
         async def answer(_: Any, proto: Any) -> None:
             if self.ready:
-                _send(proto, 200, ready)
+                self._send(proto, 200, ready)
             else:
-                _send(proto, 503, _error("Cannot take requests: the server is stopping"))
+                self._send(proto, 503, _error("Cannot take requests: the server is stopping"))
 
         return answer
 
@@ -135,8 +150,8 @@ class Rest:
             headers = [kind, ("x-prediction-id", call_id)]
             if reply.header_length is not None:
                 headers.append(("inference-header-content-length", str(reply.header_length)))
-            if reply.unread:
-                headers.append(("connection", "close"))
+            if reply.unread or not self.ready:
+                headers.append(_CLOSE)
             proto.response_bytes(reply.status, headers, reply.body)
             self._sink.add(_record(reply, call_id, protocol, arrived, time.perf_counter() - started))
 
@@ -175,19 +190,6 @@ class Rest:
     def close(self) -> None:
         """Ends the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _constant(document: dict[str, Any]) -> Handler:
-    body = orjson.dumps(document)
-
-    async def answer(_: Any, proto: Any) -> None:
-        _send(proto, 200, body)
-
-    return answer
-
-
-def _send(proto: Any, status: int, body: bytes, *headers: tuple[str, str]) -> None:
-    proto.response_bytes(status, [_JSON, *headers], body)
 
 
 def _error(message: str) -> bytes:

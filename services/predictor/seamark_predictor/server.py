@@ -26,6 +26,8 @@ __all__ = ["Settings", "leave", "load", "serve"]
 _CONNECTIONS = 1024
 #: Milliseconds a connection may stay idle or take to send its headers. Longer than gateways keep idle connections.
 _IDLE = 75_000
+#: Seconds of --drain-delay: an hour is more than any gateway needs to notice.
+_LONGEST_DELAY = 3600.0
 #: Seconds for requests in flight, then for the monitor's feed, when stopping.
 _DRAIN = 6.0
 _FLUSH = 2.0
@@ -33,10 +35,15 @@ _FLUSH = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the command line says. body_limit: bytes; revision None means `<name>-<first 8 of the digest>`."""
+    """What the command line says.
+
+    digest: the package's, or None for any. revision None means `<name>-<first 8 of the digest>`. body_limit: bytes;
+    drain_delay: seconds.
+    """
 
     name: str
     package: Path
+    digest: str | None
     revision: str | None
     monitor: str | None
     reject: bool
@@ -44,11 +51,12 @@ class Settings:
     host: str
     port: int
     body_limit: int
+    drain_delay: float
 
 
 def load(settings: Settings) -> Dataplane:
     """The model, verified and warm; raises `InvalidPackage`."""
-    content = package.read(settings.package)
+    content = package.read(settings.package, settings.digest)
     model = formats.load(content, trust_pickle=settings.trust_pickle)
     revision = settings.revision or f"{settings.name}-{content.digest[:8]}"
     plane = Dataplane(content, model, name=settings.name, revision=revision, reject=settings.reject)
@@ -60,6 +68,8 @@ def serve(settings: Settings) -> None:
     """Serves until told to stop; raises `UserError`."""
     if settings.body_limit < 1:
         raise UserError(f"Cannot use --body-limit: {settings.body_limit} bytes are less than 1")
+    if not 0 <= settings.drain_delay <= _LONGEST_DELAY:
+        raise UserError(f"Cannot use --drain-delay: {settings.drain_delay:g} is not between 0 and {_LONGEST_DELAY:g}")
     # Before the model is loaded, which may take long, and again before listening.
     _port_is_free(settings.host, settings.port)
     plane = load(settings)
@@ -96,6 +106,9 @@ async def _listen(rest: Rest, settings: Settings, revision: str) -> None:
     if not stopping.is_set():
         raise RuntimeError("the HTTP server ended by itself")
     rest.ready = False
+    logs.event("draining", seconds=settings.drain_delay)
+    # Gateways learn late that this server leaves; until then they send it new requests.
+    await asyncio.wait((serving,), timeout=settings.drain_delay)
     server.stop()  # type: ignore[no-untyped-call]  # granian leaves it untyped
     with suppress(TimeoutError):
         await asyncio.wait_for(serving, _DRAIN)

@@ -23,7 +23,8 @@ Retrain one model from its log. Inputs are environment variables:
   SEAMARK_JOB               name of this job; also the version and folder of the package
   SEAMARK_NAMESPACE         namespace of the deployment
   SEAMARK_DEPLOYMENT        name of the deployment
-  SEAMARK_DATA              root of the prediction log
+  SEAMARK_DATA              root of the prediction log, or the collector's http: address
+  SEAMARK_TOKEN             what the collector asks for (default none)
   SEAMARK_DATA_SINCE        use predictions from here on (Unix seconds)
   SEAMARK_CHAMPION_PACKAGE  folder of the champion's package
   SEAMARK_OUTPUT            folder to put the package's folder in

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -19,6 +19,7 @@ MAX_ROWS = 200_000
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 #: A job's name is its package's folder too.
 _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_TOKEN = re.compile(r"[\x21-\x7e]{0,4096}")
 #: Year 9999; later times have no date.
 _LAST_TIME = 253_402_300_799
 
@@ -35,7 +36,10 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One retraining. since: Unix seconds; data: the log's root; output: the folder that gets the package's folder."""
+    """One retraining. since: Unix seconds; output: the folder that gets the package's folder.
+
+    data: the log's root, or a collector's http: address, which `token` opens.
+    """
 
     name: str
     namespace: str
@@ -45,6 +49,7 @@ class Job:
     champion: Path
     output: Path
     config: Config
+    token: str = field(default="", repr=False)
 
 
 def parse(environment: Mapping[str, str]) -> Job:
@@ -53,11 +58,12 @@ def parse(environment: Mapping[str, str]) -> Job:
         name=_match(environment, "SEAMARK_JOB", _JOB, "a name of at most 128 letters, digits, dots, dashes"),
         namespace=_match(environment, "SEAMARK_NAMESPACE", _NAME, "a name of lower-case letters, digits and dashes"),
         deployment=_match(environment, "SEAMARK_DEPLOYMENT", _NAME, "a name of lower-case letters, digits and dashes"),
-        data=_need(environment, "SEAMARK_DATA"),
+        data=_data(_need(environment, "SEAMARK_DATA")),
         since=_since(_need(environment, "SEAMARK_DATA_SINCE")),
         champion=_folder("SEAMARK_CHAMPION_PACKAGE", _need(environment, "SEAMARK_CHAMPION_PACKAGE")),
         output=_folder("SEAMARK_OUTPUT", _need(environment, "SEAMARK_OUTPUT")),
         config=_config(environment.get("SEAMARK_CONFIG", "") or "{}"),
+        token=_token(environment.get("SEAMARK_TOKEN", "").strip()),
     )
 
 
@@ -73,6 +79,25 @@ def _match(environment: Mapping[str, str], name: str, pattern: re.Pattern[str], 
     if not pattern.fullmatch(value):
         raise UserError(f"Cannot read {name}: {value[:80]!r} is not {allowed}")
     return value
+
+
+def _data(address: str) -> str:
+    if address.startswith(("http://", "https://")):
+        try:
+            parts = urlsplit(address)
+            is_plain = bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
+        except ValueError:
+            is_plain = False
+        if not is_plain or parts.query or parts.fragment or not address.isprintable() or " " in address:
+            raise UserError("Cannot read SEAMARK_DATA: an http: address holds a host and maybe a port and a path")
+    return address
+
+
+def _token(text: str) -> str:
+    """Never shown, not even where it is wrong."""
+    if not _TOKEN.fullmatch(text):
+        raise UserError("Cannot read SEAMARK_TOKEN: it holds other than printable ASCII characters, or over 4096")
+    return text
 
 
 def _since(text: str) -> float:

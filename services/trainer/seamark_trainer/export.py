@@ -8,6 +8,7 @@ order) and no label: the class is the one of highest probability. Regressors ans
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -107,6 +108,8 @@ def _rename(graph: Any, inputs: dict[str, str]) -> None:
 
 
 def _runner(schema: Schema, content: bytes) -> Callable[[NDArray[np.generic]], NDArray[np.float64]]:
+    # It reports to its maker unless told not to.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

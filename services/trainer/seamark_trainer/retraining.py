@@ -14,6 +14,8 @@ from seamark_trainer import candidates, package, snapshot
 from seamark_trainer.dataset import keeps_contract
 from seamark_trainer.environment import Job
 from seamark_trainer.package import Package
+from seamark_trainer.remote import Collector
+from seamark_trainer.source import Delta, Source
 from seamark_trainer.training import Plan, train
 
 __all__ = ["retrain"]
@@ -52,9 +54,7 @@ def _make(job: Job) -> Package:
     _candidates_fit(job, schema.task)
     revision = f"{job.deployment}-{champion.digest[:8]}"
     found = snapshot.read(
-        job.data,
-        job.namespace,
-        job.deployment,
+        _source(job),
         schema,
         champion=revision,
         since=job.since,
@@ -90,6 +90,12 @@ def _make(job: Job) -> Package:
         if again is None:
             raise
         return again
+
+
+def _source(job: Job) -> Source:
+    if job.data.startswith(("http://", "https://")):
+        return Collector(job.data, job.namespace, job.deployment, job.token)
+    return Delta(job.data, job.namespace, job.deployment)
 
 
 def _champion(job: Job) -> Package:

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from seamark.errors import UserError
-from seamark.log import columns, table
+from seamark.log import columns
 from seamark.package import Schema
 from seamark_trainer.dataset import Dataset
 from seamark_trainer.joining import join
+from seamark_trainer.source import Source
 
 __all__ = ["Snapshot", "read"]
 
 #: A label can be received before its prediction is stored, but not long before it is made.
 EARLY = timedelta(days=7)
+_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 #: Answers to one row that are expected at most: champion and challenger, and those before them.
 _ANSWERS = 4
 _LABEL_NAMES = ["prediction_id", "row", "label", "sequence"]
@@ -39,60 +38,35 @@ class Snapshot:
     unknown: int
 
 
-def read(
-    root: str, namespace: str, deployment: str, schema: Schema, *, champion: str, since: float, max_rows: int
-) -> Snapshot:
+def read(source: Source, schema: Schema, *, champion: str, since: float, max_rows: int) -> Snapshot:
     """The newest `max_rows` labelled rows since `since` (Unix seconds); raises `UserError` where there is no log.
 
     Memory grows with the labels and `max_rows`, not with the predictions.
     """
-    import pyarrow.dataset as ds
-
     start = datetime.fromtimestamp(since, UTC)
     features = columns("x", [*schema.numbers, *schema.categories])
     names = ["prediction_id", "row", "time", "revision", *features, "y_prediction"]
-    with _reading(table(root, "predictions", namespace, deployment), names) as (predictions, at):
-        with _reading(table(root, "labels", namespace, deployment), _LABEL_NAMES) as (received, labels_at):
-            labels = received.to_table(_LABEL_NAMES, filter=ds.field("date") >= (start - EARLY).date())
-        wanted = (ds.field("date") >= start.date()) & (ds.field("time") >= start)
-        labelled = _labelled(predictions.scanner(names, filter=wanted), labels, max_rows)
+    labels, labels_at = source.read("labels", _LABEL_NAMES, max(_FIRST, start - EARLY), _all)
+    labelled, at = source.read("predictions", names, start, partial(_labelled, labels=labels, max_rows=max_rows))
     joined = join(labelled, labels, champion)
     rows = joined.slice(max(0, joined.num_rows - max_rows))
     data, unknown = _dataset(rows, schema, features, champion)
     return Snapshot(data, f"predictions@{at},labels@{labels_at}", rows.num_rows, unknown)
 
 
-@contextmanager
-def _reading(address: str, names: Sequence[str]) -> Iterator[tuple[Any, int]]:
-    """The table as a pyarrow dataset and its version. Whatever goes wrong while it is read is a `UserError`."""
-    from deltalake import DeltaTable
-
-    try:
-        # Asking delta-rs about a folder that is not there makes the folder.
-        missing = "://" not in address and not Path(address).is_dir()
-        if missing or not DeltaTable.is_deltatable(address):
-            raise UserError(f"the log has no table {address}")
-        delta = DeltaTable(address)
-        known = {field.name for field in delta.schema().fields}
-        for name in names:
-            if name not in known:
-                raise UserError(f"the log's table {address} has no column {name}")
-        yield delta.to_pyarrow_dataset(), delta.version()
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"cannot read the log's table {address}: {' '.join(str(error).split())[:500]}") from error
+def _all(rows: pa.RecordBatchReader) -> pa.Table:
+    return rows.read_all()
 
 
-def _labelled(predictions: Any, labels: pa.Table, max_rows: int) -> pa.Table:
-    """The scanned predictions whose id has a label: the newest, at least `max_rows` of them where there are so many.
+def _labelled(predictions: pa.RecordBatchReader, labels: pa.Table, max_rows: int) -> pa.Table:
+    """The predictions whose id has a label: the newest, at least `max_rows` of them where there are so many.
 
     A row has as many answers as revisions saw it, so more are kept than are wanted.
     """
     most = _ANSWERS * max_rows
     ids = pc.unique(labels["prediction_id"].combine_chunks())
-    kept = predictions.projected_schema.empty_table()
-    for batch in predictions.to_batches():
+    kept = predictions.schema.empty_table()
+    for batch in predictions:
         met = batch.filter(pc.is_in(batch["prediction_id"], value_set=ids))
         kept = pa.concat_tables([kept, pa.Table.from_batches([met])])
         if kept.num_rows > 2 * most:

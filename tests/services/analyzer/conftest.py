@@ -82,8 +82,9 @@ class World:
             return numbers, self.rng.normal(size=(rows, 1))
         return numbers, np.column_stack([(scores > 0.5).astype(float), scores])
 
-    def monitor(self, revision: str, namespace: str = "default") -> FakeMonitor:
-        monitor = FakeMonitor(self.profile, namespace, revision)
+    def monitor(self, revision: str, namespace: str = "default", package: str = "") -> FakeMonitor:
+        """package: the folder that it serves under /package/."""
+        monitor = FakeMonitor(self.profile, namespace, revision, package)
         self.monitors.append(monitor)
         return monitor
 
@@ -94,6 +95,7 @@ class World:
         times: Sequence[float] | float,
         predictions: Sequence[float],
         scores: Sequence[float] | float = 0.5,
+        namespace: str = "default",
     ) -> None:
         """Appends one row (row 0) for each id to the predictions table, in the documented layout."""
         count = len(ids)
@@ -110,7 +112,9 @@ class World:
                 "y_score": pa.array(np.broadcast_to(scores, count).astype(float)),
             }
         )
-        write_deltalake(self.table("predictions"), rows, mode="append", partition_by=["date"], schema_mode="merge")
+        write_deltalake(
+            self.table("predictions", namespace), rows, mode="append", partition_by=["date"], schema_mode="merge"
+        )
 
     def label(self, labels: Sequence[tuple[str, str]], sequence: int) -> None:
         """Appends (prediction id, label text) to the labels table."""
@@ -135,15 +139,17 @@ class World:
         delta.optimize.compact()
         delta.vacuum(0, dry_run=False, enforce_retention_duration=False)
 
-    def table(self, kind: str) -> str:
-        return table(self.root, kind, "default", "m")
+    def table(self, kind: str, namespace: str = "default") -> str:
+        return table(self.root, kind, namespace, "m")
 
 
 class FakeMonitor:
     """An HTTP server on a free port whose /metrics shows the counters that `observe` fed."""
 
-    def __init__(self, profile: Profile, namespace: str, revision: str) -> None:
+    def __init__(self, profile: Profile, namespace: str, revision: str, package: str) -> None:
         self.profile = profile
+        self.package = package
+        self.packages_served = 0
         self.owner = f'namespace="{namespace}",deployment="m",revision="{revision}"'
         self.counters: Counter[str] = Counter()
         self.status = 200
@@ -156,12 +162,20 @@ class FakeMonitor:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                body = monitor.text().encode() if monitor.body is None else monitor.body
-                self.send_response(monitor.status)
+                if self.path == "/metrics":
+                    self._answer(monitor.status, monitor.text().encode() if monitor.body is None else monitor.body)
+                    monitor.scrapes += 1
+                elif monitor.package and self.path.startswith("/package/"):
+                    self._answer(200, (Path(monitor.package) / self.path.removeprefix("/package/")).read_bytes())
+                    monitor.packages_served += 1
+                else:
+                    self._answer(404, b"{}")
+
+            def _answer(self, status: int, body: bytes) -> None:
+                self.send_response(status)
                 self.send_header("content-length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
-                monitor.scrapes += 1
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name
                 pass
@@ -234,6 +248,59 @@ class FakeMonitor:
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
+
+
+class Site:
+    """An HTTP server with one page, as an operator gives its watch list; `asked` are the If-None-Match headers."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.body = b""
+        self.etag = ""
+        self.asked: list[str | None] = []
+        self.answered: list[int] = []
+        site = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                known = self.headers["if-none-match"]
+                same = site.status == 200 and bool(site.etag) and known == site.etag
+                body = b"" if same else site.body
+                self.send_response(304 if same else site.status)
+                if site.etag:
+                    self.send_header("etag", site.etag)
+                if not same:
+                    self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+                site.asked.append(known)
+                site.answered.append(304 if same else site.status)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self.thread.start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1/watch"
+
+    def show(self, body: bytes, etag: str = "") -> None:
+        self.status, self.body, self.etag = 200, body, etag
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    site = Site()
+    yield site
+    site.close()
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from seamark.evidence import Evidence, Share
 from seamark.metrics import CATALOGUE
+from seamark_analyzer.__main__ import main
 
 T = TypeVar("T")
 
@@ -37,7 +39,7 @@ def eventually(found: Callable[[], T], seconds: float = 20.0) -> T:
 
 
 class Process:
-    def __init__(self, folder: Path, root: str) -> None:
+    def __init__(self, folder: Path, root: str, *options: str, config: str = "") -> None:
         self.config = folder / "analyzer.json"
         self.log = folder / "analyzer.log"
         command = [
@@ -47,9 +49,10 @@ class Process:
             "--data",
             root,
             "--config",
-            str(self.config),
+            config or str(self.config),
             "--port",
             "0",
+            *options,
         ]
         with self.log.open("wb") as log:
             self.child = subprocess.Popen(command, stderr=log)
@@ -164,6 +167,12 @@ def metrics(process: Process, path: str) -> dict[tuple[str, frozenset[tuple[str,
     return found
 
 
+def features_scored(process: Process) -> list[tuple[str, str]]:
+    """(namespace, feature) of each feature with a score."""
+    labels = [dict(at) for name, at in metrics(process, "/metrics") if name == "seamark_drift_score"]
+    return sorted((at["namespace"], at["feature"]) for at in labels if at["kind"] == "feature")
+
+
 def key(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
     return name, frozenset(labels.items())
 
@@ -185,6 +194,75 @@ def test_a_broken_config_is_reported_and_the_last_good_one_stays(process: Proces
     lines = process.log.read_text().splitlines()
     assert sum("about=b-1" in line for line in lines) == 1
     assert not [line for line in lines if "Traceback" in line]
+
+
+def test_in_a_cluster(tmp_path: Path, world: Any, site: Any) -> None:
+    """Settings by HTTP, packages from the monitors, one name in two namespaces; then the operator is gone a while."""
+    folder = world.package("v1")
+    digest = hashlib.sha256((Path(folder) / "seamark.json").read_bytes()).hexdigest()
+    monitors = {space: world.monitor("m-1", space, folder) for space in ("a", "b")}
+    models = {
+        f"{space}/m": {
+            "namespace": space,
+            "deployment": "m",
+            "window": 60,
+            "interval": 0.2,
+            "champion": "m-1",
+            "revisions": {"m-1": {"package": "", "digest": digest, "role": "champion", "targets": [monitor.url]}},
+        }
+        for space, monitor in monitors.items()
+    }
+    site.status = 503
+    process = Process(tmp_path, world.root, "--host", "0.0.0.0", "--max-features", "2", config=site.url)
+    try:
+        eventually(lambda: site.answered)
+        assert process.client.get("/readyz").json() == {
+            "ready": False,
+            "error": f"Cannot read {site.url}: it answered 503",
+        }
+        site.show(json.dumps({"models": models}).encode(), '"1"')
+        eventually(lambda: process.answers("/readyz"))
+        eventually(lambda: all(monitor.scrapes >= 2 for monitor in monitors.values()))
+        monitors["a"].observe(*world.batch(600, {2: 1.5}))
+        monitors["b"].observe(*world.batch(500))
+
+        def requests(space: str) -> int:
+            answer = process.client.get(f"/v1/models/{space}/m/evidence").raise_for_status()
+            return msgspec.json.decode(answer.content, type=Evidence).champion.requests
+
+        eventually(lambda: (requests("a"), requests("b")) == (600, 500))
+        features = eventually(lambda: len(found := features_scored(process)) == 4 and found)
+        assert ("a", "f 2") in features  # it alarms, so the cap leaves it in
+        assert [space for space, _ in features] == ["a", "a", "b", "b"]
+        assert len({at for name, at in metrics(process, "/federate") if name == "seamark_requests_total"}) == 4
+        names = [(model["name"], model["deployment"]) for model in process.client.get("/v1/models").json()["models"]]
+        assert names == [("a/m", "m"), ("b/m", "m")]
+        assert process.client.get("/v1/models/m/evidence").status_code == 404
+
+        site.status = 500
+        warning = eventually(lambda: process.client.get("/readyz").json().get("warning"))
+        assert warning == f"Cannot read {site.url}: it answered 500"
+        monitors["a"].observe(*world.batch(1))
+        eventually(lambda: requests("a") == 601)
+        del models["a/m"]
+        site.show(json.dumps({"models": models}).encode(), '"2"')
+        eventually(lambda: process.client.get("/v1/models/a/m/evidence").status_code == 404)
+        assert {dict(at)["namespace"] for _, at in metrics(process, "/metrics")} == {"b"}
+        assert [monitor.packages_served for monitor in monitors.values()] in ([2, 0], [0, 2])
+        assert process.stop() == 0
+    finally:
+        process.child.kill()
+        process.child.wait()
+        process.client.close()
+    assert "Traceback" not in process.log.read_text()
+
+
+@pytest.mark.parametrize("count", ["-1", "many", "1000001"])
+def test_a_cap_that_is_no_count_is_refused(count: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--data", "d", "--config", "c", f"--max-features={count}"])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith(f"{count!r} is not a number from 0 to 100000\n")
 
 
 def test_unknown_addresses_answer_a_json_error(process: Process) -> None:

@@ -18,7 +18,8 @@ from seamark_analyzer.settings import LONGEST_TICK, Model, RevisionSource
 def problem_of(url: str) -> str:
     async def run() -> str:
         source = DirectSource()
-        model = Model(window=60, interval=1, champion="m-1", revisions={"m-1": RevisionSource("/p", "", (url,))})
+        revisions = {"m-1": RevisionSource("/p", targets=(url,))}
+        model = Model(window=60, interval=1, deployment="m", champion="m-1", revisions=revisions)
         found = await source.refresh("m", model)
         await source.close()
         return found[url]
@@ -71,7 +72,8 @@ def test_no_connection_is_kept_for_as_long_as_a_monitor_keeps_it() -> None:
 def test_forgotten_models_leave_nothing(monitor: Any) -> None:
     async def run() -> None:
         source = DirectSource()
-        model = Model(window=60, interval=1, revisions={"m-1": RevisionSource("/p", "", (monitor.url,))})
+        revisions = {"m-1": RevisionSource("/p", targets=(monitor.url,))}
+        model = Model(window=60, interval=1, deployment="m", revisions=revisions)
         await source.refresh("m", model)
         assert len(source.texts()) == 1
         source.forget(set())

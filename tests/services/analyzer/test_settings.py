@@ -1,15 +1,14 @@
-"""The config file is taken up when it changes; a broken one keeps the last good one and is reported."""
+"""The settings say which models to watch; a mistake is named by its path."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from seamark.errors import InvalidSpec
-from seamark_analyzer.settings import Budget, ConfigFile, parse_settings
+from seamark_analyzer.settings import Budget, parse_settings
 
 MODEL: dict[str, Any] = {
     "namespace": "default",
@@ -27,12 +26,6 @@ MODEL: dict[str, Any] = {
 
 def encode(**fields: Any) -> bytes:
     return json.dumps({"models": {"m": {**MODEL, **fields}}}).encode()
-
-
-def write(path: Path, content: bytes) -> None:
-    new = path.with_suffix(".new")
-    new.write_bytes(content)
-    new.rename(path)
 
 
 def test_the_documented_file_is_read_whole() -> None:
@@ -54,7 +47,12 @@ def test_fields_of_a_later_version_are_ignored() -> None:
         (b'{"models": {"m": ' + b"[" * 100_000, "$", "ecursion"),
         (encode(window=0), "$.models.m.window", "> 0"),
         (encode(interval="5m"), "$.models.m.interval", "Expected `float`"),
-        (encode(revisions={"m-1": {}}), "$.models.m.revisions[...]", "missing required field `package`"),
+        (encode(revisions={"m-1": {}}), "$.models.m.revisions[...]", "`package` or `digest` is needed"),
+        (
+            encode(revisions={"m-1": {"digest": "0" * 63 + "G"}}),
+            "$.models.m.revisions[...].digest",
+            "matching regex",
+        ),
         (
             encode(revisions={"m-1": {"package": "/p", "targets": ["file:///etc/passwd"]}}),
             "$.models.m.revisions[...].targets[0]",
@@ -83,45 +81,27 @@ def test_no_period_is_longer_than_the_window() -> None:
     assert (model.brief, model.latest) == (4, 4)
 
 
-def test_a_file_that_does_not_exist_yet_is_waited_for(tmp_path: Path) -> None:
-    file = ConfigFile(tmp_path / "analyzer.json")
-    assert file.refresh() is None
-    assert file.problem == f"Cannot read {tmp_path / 'analyzer.json'}: No such file or directory"
-    write(tmp_path / "analyzer.json", encode())
-    settings = file.refresh()
-    assert settings is not None
-    assert list(settings.models) == ["m"]
-    assert file.problem == ""
+def test_a_model_is_named_by_its_key_unless_it_says_otherwise() -> None:
+    assert parse_settings(encode()).models["m"].identity == ("default", "m")
+    content = json.dumps({"models": {"team/m": {**MODEL, "namespace": "team", "deployment": "m"}}}).encode()
+    assert parse_settings(content).models["team/m"].identity == ("team", "m")
 
 
-def test_a_broken_file_keeps_the_last_good_one(tmp_path: Path) -> None:
-    path = tmp_path / "analyzer.json"
-    write(path, encode())
-    file = ConfigFile(path)
-    good = file.refresh()
-    write(path, encode(window=-1))
-    assert file.refresh() is good
-    assert "window" in file.problem
-    assert file.refresh() is good
-    assert "window" in file.problem
-    path.unlink()
-    assert file.refresh() is good
-    assert "No such file" in file.problem
-    write(path, encode(window=10))
-    settings = file.refresh()
-    assert settings is not None
-    assert settings.models["m"].window == 10
-    assert file.problem == ""
+def test_deployments_of_one_name_in_two_namespaces_are_two() -> None:
+    models = {f"{space}/m": {**MODEL, "namespace": space, "deployment": "m"} for space in ("a", "b")}
+    settings = parse_settings(json.dumps({"models": models}).encode())
+    assert [model.identity for model in settings.models.values()] == [("a", "m"), ("b", "m")]
 
 
-def test_a_file_put_back_as_it_was_is_good_again(tmp_path: Path) -> None:
-    path = tmp_path / "analyzer.json"
-    write(path, encode())
-    file = ConfigFile(path)
-    file.refresh()
-    path.rename(tmp_path / "aside")
-    file.refresh()
-    assert file.problem
-    (tmp_path / "aside").rename(path)
-    file.refresh()
-    assert file.problem == ""
+def test_two_models_with_the_same_labels_are_refused() -> None:
+    models = {"m": MODEL, "default/m": {**MODEL, "deployment": "m"}}
+    with pytest.raises(InvalidSpec) as caught:
+        parse_settings(json.dumps({"models": models}).encode())
+    assert caught.value.path == "$.models.default/m"
+    assert caught.value.problem == "is deployment 'm' in namespace 'default', as $.models.m is"
+
+
+def test_a_package_is_named_by_folder_or_by_digest() -> None:
+    by_digest = {"m-1": {"package": "", "digest": "0" * 64, "targets": []}}
+    source = parse_settings(encode(revisions=by_digest)).models["m"].revisions["m-1"]
+    assert (source.package, source.digest) == ("", "0" * 64)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from seamark.evidence import Evidence, Pairs, Share, Violation
+from seamark_analyzer.packages import Packages
 from seamark_analyzer.scrape import DirectSource
 from seamark_analyzer.settings import Model, RevisionSource
 from seamark_analyzer.watch import Watch
@@ -17,7 +20,8 @@ WINDOW = 60.0
 
 
 def model(revisions: Mapping[str, RevisionSource], **fields: Any) -> Model:
-    return Model(**{"window": WINDOW, "interval": 1.0, "champion": "m-1", "revisions": dict(revisions), **fields})
+    known = {"deployment": "m", "window": WINDOW, "interval": 1.0, "champion": "m-1", "revisions": dict(revisions)}
+    return Model(**{**known, **fields})
 
 
 class Driver:
@@ -26,11 +30,8 @@ class Driver:
     def __init__(self, world: Any, clock: Any) -> None:
         self.clock = clock
         self.loop = asyncio.Runner()
-        self.source = self.loop.run(self._make_source())
-        self.watch = Watch("m", world.root, self.source, clock)
-
-    async def _make_source(self) -> DirectSource:
-        return DirectSource(self.clock)
+        self.source, self.packages = DirectSource(clock), Packages()
+        self.watch = Watch("m", world.root, self.source, self.packages, clock)
 
     def tick(self, model: Model, after: float = 1.0) -> Evidence:
         self.clock.now += after
@@ -39,6 +40,7 @@ class Driver:
         return self.watch.evidence
 
     def close(self) -> None:
+        self.loop.run(self.packages.close())
         self.loop.run(self.source.close())
         self.loop.close()
 
@@ -57,7 +59,7 @@ def alarmed(evidence: Evidence) -> dict[tuple[str, str], float]:
 def one_champion(world: Any, **fields: Any) -> tuple[Any, Model]:
     package = world.package("v1")
     monitor = world.monitor("m-1")
-    return monitor, model({"m-1": RevisionSource(package, "champion", (monitor.url,))}, **fields)
+    return monitor, model({"m-1": RevisionSource(package, role="champion", targets=(monitor.url,))}, **fields)
 
 
 def test_no_alarm_comes_without_a_shift(world: Any, driver: Driver) -> None:
@@ -121,7 +123,7 @@ def test_another_champion_begins_without_alarms(world: Any, driver: Driver) -> N
     monitor.observe(*world.batch(800, {0: 2.0}))
     assert alarmed(driver.tick(settings))
     package, other = world.package("v2"), world.monitor("m-2")
-    revisions = {**settings.revisions, "m-2": RevisionSource(package, "champion", (other.url,))}
+    revisions = {**settings.revisions, "m-2": RevisionSource(package, role="champion", targets=(other.url,))}
     evidence = driver.tick(model(revisions, champion="m-2"))
     assert alarmed(evidence) == {}
     assert evidence.champion.revision == "m-2"
@@ -151,12 +153,12 @@ def test_a_restarted_target_goes_on_counting(world: Any, driver: Driver) -> None
 def test_a_vanished_target_counts_until_it_ages_out(world: Any, driver: Driver) -> None:
     package = world.package("v1")
     first, second = world.monitor("m-1"), world.monitor("m-1")
-    both = model({"m-1": RevisionSource(package, "champion", (first.url, second.url))})
+    both = model({"m-1": RevisionSource(package, role="champion", targets=(first.url, second.url))})
     driver.tick(both)
     first.observe(*world.batch(10))
     second.observe(*world.batch(7))
     assert driver.tick(both).champion.requests == 17
-    alone = model({"m-1": RevisionSource(package, "champion", (second.url,))})
+    alone = model({"m-1": RevisionSource(package, role="champion", targets=(second.url,))})
     assert driver.tick(alone).champion.requests == 17
     assert driver.tick(alone, after=WINDOW + 5).champion.requests == 0
 
@@ -164,7 +166,7 @@ def test_a_vanished_target_counts_until_it_ages_out(world: Any, driver: Driver) 
 def test_arms_count_from_the_rollouts_start_however_long_ago(world: Any, driver: Driver) -> None:
     champion, settings = one_champion(world)
     challenger, package = world.monitor("m-2"), world.package("v2")
-    revisions = {**settings.revisions, "m-2": RevisionSource(package, "challenger", (challenger.url,))}
+    revisions = {**settings.revisions, "m-2": RevisionSource(package, role="challenger", targets=(challenger.url,))}
     champion.observe(*world.batch(5))
     challenger.refuse(500, 3)
     waiting = model(revisions, challenger="m-2")
@@ -182,7 +184,9 @@ def test_arms_count_from_the_rollouts_start_however_long_ago(world: Any, driver:
     assert (evidence.challenger.requests, evidence.challenger.errors) == (110, 10)
     assert rollout.since <= evidence.challenger.since <= rollout.since + 1
     alone = model(
-        {**revisions, "m-2": RevisionSource(package, "challenger", ())}, challenger="m-2", since=rollout.since
+        {**revisions, "m-2": RevisionSource(package, role="challenger", targets=())},
+        challenger="m-2",
+        since=rollout.since,
     )
     for _ in range(3):  # its only target goes, and with it nothing of what it counted
         evidence = driver.tick(alone, after=WINDOW)
@@ -220,7 +224,7 @@ def test_a_failing_target_leaves_the_others_standing_and_is_said_once(
 ) -> None:
     package = world.package("v1")
     good, bad = world.monitor("m-1"), world.monitor("m-1")
-    settings = model({"m-1": RevisionSource(package, "champion", (good.url, bad.url))})
+    settings = model({"m-1": RevisionSource(package, role="champion", targets=(good.url, bad.url))})
     for body in (b"seamark_requests_total{} x\n", b"\xff\xfe", b""):
         bad.body = body
         driver.tick(settings)
@@ -256,17 +260,56 @@ def test_an_unreadable_package_leaves_requests_and_errors_standing(
 def test_another_revisions_monitor_on_the_port_is_not_counted(world: Any, driver: Driver) -> None:
     package = world.package("v1")
     stranger = world.monitor("m-9")
-    settings = model({"m-1": RevisionSource(package, "champion", (stranger.url,))})
+    settings = model({"m-1": RevisionSource(package, role="champion", targets=(stranger.url,))})
     driver.tick(settings)
     stranger.observe(*world.batch(10))
     assert driver.tick(settings).champion.requests == 0
+
+
+def test_deployments_of_one_name_in_two_namespaces_share_nothing(world: Any, driver: Driver) -> None:
+    """Not even when one lists the other's monitor, whose address a pod of its own had before."""
+    package, other = world.package("v1"), world.package("v2")
+    monitors = {space: world.monitor("m-1", namespace=space) for space in ("a", "b")}
+    urls = tuple(monitor.url for monitor in monitors.values())
+    watches = {
+        f"{space}/m": Watch(f"{space}/m", world.root, driver.source, driver.packages, driver.clock) for space in "ab"
+    }
+    revisions = {"m-1": RevisionSource(package, targets=urls), "m-2": RevisionSource(other)}
+
+    def tick() -> dict[str, Evidence | None]:
+        driver.clock.now += 2
+        for name, watch in watches.items():
+            rollout = {"challenger": "m-2", "since": driver.clock.now - 60, "namespace": name[0]}
+            driver.loop.run(watch.tick(model(revisions, **rollout)))
+        return {name[0]: watch.evidence for name, watch in watches.items()}
+
+    tick()
+    monitors["a"].observe(*world.batch(10))
+    monitors["b"].observe(*world.batch(3))
+    for revision in ("m-1", "m-2"):
+        world.log(revision, ["x", "y"], driver.clock.now, [1, 1], namespace="a")
+        world.log(revision, ["x"], driver.clock.now, [0], namespace="b")
+    found = tick()
+    assert {space: one.champion.requests for space, one in found.items()} == {"a": 10, "b": 3}
+    assert {space: one.pairs.agree.total for space, one in found.items()} == {"a": 2, "b": 1}
+
+
+def test_a_package_comes_from_the_monitor_where_there_is_no_folder(world: Any, driver: Driver) -> None:
+    folder = world.package("v1")
+    digest = hashlib.sha256((Path(folder) / "seamark.json").read_bytes()).hexdigest()
+    monitor = world.monitor("m-1", package=folder)
+    settings = model({"m-1": RevisionSource(digest=digest, targets=(monitor.url,))})
+    driver.tick(settings)
+    monitor.observe(*world.batch(800, {0: 2.0}))
+    assert set(alarmed(driver.tick(settings))) == {("feature", "f 0")}
+    assert monitor.packages_served == 2
 
 
 def shadowed(world: Any, driver: Driver, classes: tuple[str, ...] = ("no", "yes")) -> Model:
     now = driver.clock.now
     _, settings = one_champion(world)
     package = world.package("v2", classes=classes)
-    revisions = {**settings.revisions, "m-2": RevisionSource(package, "challenger", ())}
+    revisions = {**settings.revisions, "m-2": RevisionSource(package, role="challenger", targets=())}
     return model(revisions, challenger="m-2", since=now - 10)
 
 

@@ -60,8 +60,9 @@ def records() -> SimpleNamespace:
 class Collector:
     """One process on one port; `start` again after `kill` keeps both."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *options: str) -> None:
         self.root = root
+        self.options = options
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -69,7 +70,8 @@ class Collector:
         self.log = root.parent / "collector.log"
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "seamark_collector", "--data", str(self.root), "--port", str(self.port)]
+        address = ["--data", str(self.root), "--port", str(self.port), *self.options]
+        command = [sys.executable, "-m", "seamark_collector", *address]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stderr=log, stdout=log)
         self.await_answer()
@@ -96,26 +98,21 @@ class Collector:
         """No file may grow beyond `size` bytes: what a full disk does to a writer."""
         resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
-    def post(self, batch: LogBatch, **options: Any) -> httpx.Response:
+    def post(self, batch: LogBatch, **headers: str) -> httpx.Response:
         body = msgspec.msgpack.encode(batch)
-        return httpx.post(
-            f"{self.url}/v1/batches",
-            content=body,
-            headers={"content-type": "application/msgpack"},
-            timeout=30,
-            **options,
-        )
+        headers = {"content-type": "application/msgpack", **headers}
+        return httpx.post(f"{self.url}/v1/batches", content=body, headers=headers, timeout=30)
 
     def feedback(self, document: object, **headers: str) -> httpx.Response:
         return httpx.post(f"{self.url}/v1/feedback", json=document, headers=headers, timeout=30)
 
 
 @pytest.fixture
-def start_collector(tmp_path: Path) -> Iterator[Callable[[], Collector]]:
+def start_collector(tmp_path: Path) -> Iterator[Callable[..., Collector]]:
     started: list[Collector] = []
 
-    def start() -> Collector:
-        collector = Collector(tmp_path / "log")
+    def start(*options: str) -> Collector:
+        collector = Collector(tmp_path / "log", *options)
         started.append(collector)
         collector.start()
         return collector

@@ -94,6 +94,8 @@ class Collector:
     stored: dict[tuple[str, int], bytes] = field(default_factory=dict)
     posts: int = 0
     differing: list[tuple[str, int]] = field(default_factory=list)
+    #: The Authorization headers that came; "" for none.
+    authorizations: set[str] = field(default_factory=set)
 
     def receive(self, body: bytes) -> int | None:
         self.posts += 1
@@ -128,6 +130,7 @@ def _handler(collector: Collector) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
+            collector.authorizations.add(self.headers.get("authorization", ""))
             status = collector.receive(self.rfile.read(int(self.headers["content-length"])))
             if status is None:
                 self.close_connection = True
@@ -163,6 +166,7 @@ class Monitor:
     folder: Path
     collector: str
     options: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
     port: int = 0
     process: subprocess.Popen[str] | None = None
 
@@ -192,22 +196,27 @@ class Monitor:
     def launch(self) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "seamark_monitor", *self.arguments, *self.options]
         with (self.folder / "log").open("a") as log:
-            self.process = subprocess.Popen(command, stderr=log, text=True)
+            self.process = subprocess.Popen(command, stderr=log, text=True, env={**os.environ, **self.environment})
         return self.process
 
-    def start(self) -> Monitor:
+    def start(self, status: int = 200) -> Monitor:
+        """Until /readyz answers with this status."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        process = self.launch()
-        until(lambda: self._is_ready(process))
+        self.launch()
+        self.await_ready(status)
         return self
 
-    def _is_ready(self, process: subprocess.Popen[str]) -> bool:
-        assert process.poll() is None, self.log
+    def await_ready(self, status: int = 200) -> None:
+        until(lambda: self._ready_status() == status)
+
+    def _ready_status(self) -> int:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log
         with contextlib.suppress(httpx.TransportError):
-            return self.get("/readyz").status_code == 200
-        return False
+            return self.get("/readyz").status_code
+        return 0
 
     @property
     def url(self) -> str:

@@ -151,6 +151,99 @@ def test_an_id_used_twice_replaces_the_half_that_waited(pairing: Pairing, drops:
     assert drops.by_reason["unpaired"] == 1
 
 
+# As KServe's agent builds them
+
+
+def agent_event(kind: str, body: str, event: str, metadata: object, nanoseconds: int) -> tuple[dict[str, str], bytes]:
+    """Headers and body as KServe 0.20 sends them, names in lower case as the server gives them.
+
+    Headers to copy are matched and named in Go's spelling; those that the request did not have are left out. The
+    content type is the request's, of the answer too.
+    """
+    return {
+        "host": "localhost:9010",
+        "user-agent": "Go-http-client/1.1",
+        "content-length": str(len(body)),
+        "content-type": "application/json",
+        "accept-encoding": "gzip",
+        "ce-specversion": "1.0",
+        "ce-type": f"org.kubeflow.serving.inference.{kind}",
+        "ce-id": event,
+        "ce-source": "http://localhost:9081/",
+        "ce-time": f"2026-11-21T06:39:47.{nanoseconds:09}".rstrip("0") + "Z",
+        "ce-recordedtime": "2026-11-21T06:39:47.196763056Z",
+        "ce-inferenceservicename": "churn-1a2b3c4d",
+        "ce-namespace": "shop",
+        "ce-component": "predictor",
+        "ce-endpoint": "",
+        "ce-metadata": json.dumps(metadata, separators=(",", ":")),
+    }, body.encode()
+
+
+EVENT = "8a628e6f-f55a-423d-9a4b-b35dbe235366"
+V1 = ('{"instances":[[1,2],[3,4]]}', '{"predictions":[0.5,0.25]}')
+V2 = (
+    '{"inputs":[{"name":"x","shape":[2,2],"datatype":"FP64","data":[1,2,3,4]}]}',
+    '{"model_name":"m","id":"x","outputs":[{"name":"output-0","shape":[2],"datatype":"FP64","data":[0.5,0.25]}]}',
+)
+NAMED = {"X-Request-Id": ["from-gateway"]}
+
+
+@pytest.mark.parametrize(("protocol", "bodies"), [("v1", V1), ("v2", V2)], ids=["v1", "v2"])
+@pytest.mark.parametrize("answer_first", [False, True])
+@pytest.mark.parametrize(
+    ("metadata", "expected"), [(NAMED, "from-gateway"), ({}, EVENT), (None, EVENT)], ids=["named", "unnamed", "none"]
+)
+def test_the_agents_events_become_the_prediction_that_the_gateway_named(
+    pairing: Pairing,
+    drops: Drops,
+    protocol: str,
+    bodies: tuple[str, str],
+    answer_first: bool,
+    metadata: object,
+    expected: str,
+) -> None:
+    events = [
+        agent_event("request", bodies[0], EVENT, metadata, 190_743_348),
+        agent_event("response", bodies[1], EVENT, metadata, 191_765_282),
+    ]
+    first, second = (pairing.add(*event) for event in (reversed(events) if answer_first else events))
+    assert first is None
+    assert second is not None
+    assert (second.prediction_id, second.protocol, second.rows, second.status) == (expected, protocol, 2, 200)
+    assert second.numbers == np.array([1.0, 2, 3, 4]).tobytes()
+    assert second.outputs == np.array([0.5, 0.25]).tobytes()
+    assert second.time == pytest.approx(1_795_243_187.190743)
+    assert second.latency == pytest.approx(0.001022, abs=1e-6)
+    assert fields(drops) == {}
+
+
+def test_a_time_without_trailing_zeros_is_read(pairing: Pairing) -> None:
+    pairing.add(*agent_event("request", V1[0], EVENT, NAMED, 500_000_000))
+    prediction = pairing.add(*agent_event("response", V1[1], EVENT, NAMED, 750_000_000))
+    assert prediction is not None
+    assert prediction.latency == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(("waited", "busy"), [(Pairing.MOMENT - 0.001, True), (Pairing.MOMENT, False)])
+def test_events_are_expected_for_a_moment_after_the_last(
+    pairing: Pairing, clock: Clock, waited: float, busy: bool
+) -> None:
+    assert not pairing.busy
+    joined(pairing, headers("request"), headers("response"))
+    clock.now = waited
+    assert pairing.busy == busy
+
+
+def test_a_half_that_waits_makes_events_expected(pairing: Pairing, clock: Clock) -> None:
+    pairing.add(headers("request"), REQUEST)
+    clock.now = Pairing.WAIT
+    assert pairing.busy
+    clock.now += 0.001
+    pairing.expire()
+    assert not pairing.busy
+
+
 def fields(drops: Drops) -> dict[str, Any]:
     return {reason: count for reason, count in drops.by_reason.items() if count}
 

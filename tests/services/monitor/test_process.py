@@ -274,6 +274,101 @@ def test_sigterm_with_no_collector_keeps_all_for_the_next_process(
     assert_each_once(collector, [f"p{i}" for i in range(500)])
 
 
+def test_frames_of_a_predictor_that_drains_are_taken_after_sigterm(
+    monitor: Any, collector: Any, prediction: Make, wait_until: Wait
+) -> None:
+    """Containers of a Pod are told to stop together: who watches must outlive who is watched."""
+    monitor.options = ("--last-delivery", "20")
+    monitor.start()
+    with monitor.connect() as predictor:
+        predictor.sendall(framed(prediction("before")))
+        wait_until(lambda: monitor.value("seamark_predictions_total") == 1)
+        monitor.process.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):
+            monitor.process.wait(0.5)
+        predictor.sendall(framed(prediction("after")))
+    assert monitor.process.wait(10) == 0
+    assert collector.ids == ["before", "after"]
+
+
+def test_a_predictor_that_stays_is_not_waited_for_for_ever(
+    monitor: Any, collector: Any, prediction: Make, wait_until: Wait
+) -> None:
+    monitor.options = ("--last-delivery", "0.2")
+    monitor.start()
+    with monitor.connect() as predictor:
+        predictor.sendall(framed(prediction("a")))
+        wait_until(lambda: monitor.value("seamark_predictions_total") == 1)
+        monitor.process.terminate()
+        assert monitor.process.wait(10) == 0
+    assert collector.ids == ["a"]
+
+
+def framed(*predictions: Prediction) -> bytes:
+    body = msgspec.msgpack.encode(Frame("predictor", 0, list(predictions)))
+    return len(body).to_bytes(4) + body
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_token_that_is_refused_is_no_reason_to_drop_and_is_said_once(
+    monitor: Any, collector: Any, prediction: Make, wait_until: Wait, status: int
+) -> None:
+    """Keys rotate: the collector may know the new one a moment earlier or later."""
+    monitor.environment = {"SEAMARK_TOKEN": "write/default/churn.0.signature"}
+    collector.status = status
+    monitor.start()
+    monitor.send(prediction("a"))
+    wait_until(lambda: collector.posts >= 3)
+    collector.status = 200
+    wait_until(lambda: collector.ids == ["a"])
+    assert monitor.stop() == 0
+    assert collector.authorizations == {"Bearer write/default/churn.0.signature"}
+    assert monitor.log.count("event=collector_unavailable") == 1
+    assert "signature" not in monitor.log
+
+
+def test_without_a_token_there_is_no_header(monitor: Any, collector: Any, prediction: Make, wait_until: Wait) -> None:
+    monitor.start()
+    monitor.send(prediction("a"))
+    wait_until(lambda: collector.ids == ["a"])
+    assert collector.authorizations == {""}
+
+
+def test_the_package_is_served_as_it_was_verified(monitor: Any) -> None:
+    folder = monitor.folder / "package"
+    verified = {name: (folder / name).read_bytes() for name in ("seamark.json", "profile.json")}
+    monitor.start()
+    for name in verified:
+        (folder / name).write_text("changed since")
+    assert {name: monitor.get(f"/package/{name}").content for name in verified} == verified
+    for name in ("contract.json", "model.onnx", "..%2fsecret", ""):
+        assert monitor.get(f"/package/{name}").status_code == 404
+
+
+def test_a_package_that_comes_late_is_waited_for_alive_and_not_ready(
+    monitor: Any, collector: Any, prediction: Make, wait_until: Wait
+) -> None:
+    folder, away = monitor.folder / "package", monitor.folder / "away"
+    folder.rename(away)
+    monitor.options = ("--wait", "60")
+    monitor.start(503)
+    wait_until(lambda: "is not there" in monitor.get("/readyz").json()["error"])
+    assert monitor.get("/healthz").json() == {"status": "alive"}
+    assert monitor.get("/metrics").status_code == 503
+    assert monitor.post(b"{}").status_code == 503
+    away.rename(folder)
+    monitor.await_ready()
+    monitor.send(prediction("a"))
+    wait_until(lambda: collector.ids == ["a"])
+
+
+def test_a_monitor_that_waits_for_its_package_stops_when_told(monitor: Any) -> None:
+    (monitor.folder / "package").rename(monitor.folder / "away")
+    monitor.options = ("--wait", "60")
+    monitor.start(503)
+    assert monitor.stop() == 0
+
+
 def test_a_stale_socket_is_replaced_and_a_live_one_is_not(monitor: Any, prediction: Make, wait_until: Wait) -> None:
     monitor.start()
     monitor.kill()

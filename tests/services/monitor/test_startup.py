@@ -78,6 +78,46 @@ def arguments(folder: Path, **changed: str) -> list[str]:
     return [part for name, value in named.items() for part in (f"--{name.replace('_', '-')}", value)]
 
 
+def test_the_host_names_the_source_by_default(package: Path) -> None:
+    given = arguments(package.parent)
+    index = given.index("--source")
+    assert parse([*given[:index], *given[index + 2 :]]).source == socket.gethostname()
+
+
+@pytest.mark.parametrize(("text", "token"), [(None, ""), ("", ""), (" a.0.b\n", "a.0.b")])
+def test_the_token_comes_from_the_environment_and_is_not_shown(package: Path, text: str | None, token: str) -> None:
+    settings = parse(arguments(package.parent), {} if text is None else {"SEAMARK_TOKEN": text})
+    assert settings.token == token
+    assert "a.0.b" not in repr(settings)
+
+
+@pytest.mark.parametrize("token", ["two words", "line\nbreak", "\u00e9", "x" * 4097])
+def test_a_token_that_is_no_header_is_refused_and_not_shown(package: Path, token: str) -> None:
+    with pytest.raises(UserError, match="Cannot use SEAMARK_TOKEN") as error:
+        parse(arguments(package.parent), {"SEAMARK_TOKEN": token})
+    assert token not in str(error.value)
+
+
+def test_the_bytes_that_were_verified_are_kept(package: Path) -> None:
+    names = {"seamark.json", "profile.json"}
+    assert load(package).files == {name: (package / name).read_bytes() for name in names}
+    (package / "contract.json").write_text(json.dumps(to_document([Rule("age", "missing")])))
+    assert set(load(package).files) == {*names, "contract.json"}
+
+
+def test_a_package_that_does_not_appear_in_time_is_said(package: Path) -> None:
+    (package / "profile.json").unlink()
+    with pytest.raises(UserError) as error:
+        run(parse(arguments(package.parent, wait="0.05")))
+    assert str(error.value) == f"Cannot read {package}/profile.json: it did not appear within 0.05 seconds"
+
+
+def test_a_package_that_is_there_and_wrong_is_not_waited_for(package: Path) -> None:
+    (package / "profile.json").write_text("{}")
+    with pytest.raises(InvalidPackage, match="its SHA-256 is"):
+        run(parse(arguments(package.parent, wait="3600")))
+
+
 def test_a_taken_port_is_one_line_and_status_2(package: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -96,10 +136,13 @@ def test_a_taken_port_is_one_line_and_status_2(package: Path) -> None:
         ({"source": ""}, "Cannot use --source: it has 0 characters; 1 to 200 are allowed"),
         ({"collector": "ftp://x"}, "Cannot use --collector: 'ftp://x' does not begin with http:// or https://"),
         ({"spool": "/dev/null/spool"}, "Cannot use spool /dev/null/spool: Not a directory"),
+        ({"wait": "-1"}, "Cannot use --wait: -1 is not between 0 and 86400 seconds"),
+        ({"last_delivery": "3601"}, "Cannot use --last-delivery: 3601 is not between 0 and 3600 seconds"),
+        ({"last_delivery": "nan"}, "Cannot use --last-delivery: nan is not between"),
         ({"port": "70000"}, "Cannot listen on port 70000: a port is between 0 and 65535"),
         ({"host": "no such host"}, "Cannot listen on no such host:0: "),
     ],
-    ids=["package", "spool limit", "source", "collector", "spool", "port", "host"],
+    ids=["package", "spool limit", "source", "collector", "spool", "wait", "delivery", "no number", "port", "host"],
 )
 def test_a_wrong_setting_says_why(package: Path, changed: dict[str, str], message: str) -> None:
     with pytest.raises(UserError) as error:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,27 @@ def folder(cancer_packages: dict[str, Path], tmp_path: Path) -> Path:
 def test_digest_is_that_of_the_manifest(cancer_packages: dict[str, Path]) -> None:
     manifest = (cancer_packages["skops"] / "seamark.json").read_bytes()
     assert read(cancer_packages["skops"]).digest == hashlib.sha256(manifest).hexdigest()
+
+
+def test_another_digest_than_the_wanted_one_is_refused(folder: Path) -> None:
+    digest = read(folder).digest
+    assert read(folder, digest).digest == read(folder, digest.upper()).digest == digest
+    with pytest.raises(InvalidPackage) as caught:
+        read(folder, "0" * 64)
+    assert str(caught.value) == f"Cannot use package {folder}: its digest is {digest}, --digest says {'0' * 64}"
+
+
+def test_loading_reports_nothing_to_anybody(cancer_packages: dict[str, Path], tmp_path: Path) -> None:
+    """ONNX Runtime would, and would keep what it has to report in the home folder."""
+    code = (
+        "from pathlib import Path; from seamark_predictor import formats; from seamark_predictor.package import read; "
+        f"formats.load(read(Path({str(cancer_packages['onnx'])!r})), trust_pickle=False)"
+    )
+    # In continuous integration it keeps quiet by itself.
+    told = ("CI", "TF_BUILD", "GITHUB_ACTIONS", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in told}
+    subprocess.run([sys.executable, "-c", code], env={**environment, "HOME": str(tmp_path)}, check=True)
+    assert list(tmp_path.rglob("*")) == []
 
 
 @pytest.mark.parametrize("file", ["seamark.json", "profile.json", "model.skops"])

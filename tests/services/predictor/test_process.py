@@ -117,6 +117,8 @@ def test_a_package_that_cannot_be_served_is_said_in_one_line(
         (("--port", "70000"), "Cannot listen on 127.0.0.1:70000: the port is not between 1 and 65535"),
         (("--host", "256.0.0.1"), "Cannot listen on 256.0.0.1:"),
         (("--body-limit", "0"), "Cannot use --body-limit: 0 bytes are less than 1"),
+        (("--drain-delay", "-1"), "Cannot use --drain-delay: -1 is not between 0 and 3600"),
+        (("--drain-delay", "nan"), "Cannot use --drain-delay: nan is not between 0 and 3600"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -127,6 +129,34 @@ def test_an_argument_that_cannot_be_used_is_said_in_one_line(
     assert refused.finish() == 2
     assert refused.log.startswith(said)
     assert refused.log.count("\n") == 1
+
+
+def test_a_package_of_another_digest_is_refused(
+    cancer_packages: dict[str, Path], start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line is the container's termination message, too."""
+    message = tmp_path / "termination-log"
+    monkeypatch.setenv("SEAMARK_TERMINATION_LOG", str(message))
+    refused = start(cancer_packages["onnx"], "--digest", "0" * 64)
+    assert refused.finish() == 2
+    digest = hashlib.sha256((cancer_packages["onnx"] / "seamark.json").read_bytes()).hexdigest()
+    said = f"Cannot use package {cancer_packages['onnx']}: its digest is {digest}, --digest says {'0' * 64}\n"
+    assert (refused.log, message.read_text()) == (said, said)
+
+
+def test_a_package_of_the_wanted_digest_is_served(
+    cancer_packages: dict[str, Path], start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On all interfaces, as in a pod; nothing is told where nothing is wrong, nor where the file cannot be written."""
+    message = tmp_path / "nowhere" / "termination-log"
+    monkeypatch.setenv("SEAMARK_TERMINATION_LOG", str(message))
+    digest = hashlib.sha256((cancer_packages["onnx"] / "seamark.json").read_bytes()).hexdigest()
+    running = start(cancer_packages["onnx"], "--digest", digest.upper(), "--host", "0.0.0.0").wait_ready()
+    assert running.client.get("/").json() == {"status": "alive"}
+    assert running.client.get("/v2/health/ready").status_code == 200
+    assert running.stop() == 0
+    assert start(cancer_packages["onnx"], "--digest", "0" * 64).finish() == 2
+    assert not message.parent.exists()
 
 
 def test_help_is_quick_and_a_mistake_is_status_2() -> None:
@@ -154,6 +184,69 @@ def test_a_signal_finishes_requests_in_flight_then_leaves_with_0(
     assert running.finish() == 0
     assert "event=stopped" in running.log
     assert "panic" not in running.log
+
+
+def test_during_the_drain_everything_is_answered_and_asked_to_go_elsewhere(
+    cancer_packages: dict[str, Path], start: Any, kit: Any, body: dict[str, Any]
+) -> None:
+    """Gateways learn late that a server leaves: the listener stays open for a while, readiness falls at once."""
+    running = start(cancer_packages["onnx"], "--drain-delay", "600").wait_ready()
+    before = running.client.post("/v2/models/cancer/infer", json=body)
+    assert "connection" not in before.headers
+    running.process.send_signal(signal.SIGTERM)
+    kit.wait_for(lambda: running.client.get("/readyz").status_code == 503)
+    for path, status in (("/v2/health/ready", 503), ("/v2/models/cancer/ready", 503), ("/healthz", 200), ("/no", 404)):
+        answer = running.client.get(path)
+        assert (answer.status_code, answer.headers["connection"]) == (status, "close")
+    with httpx.Client(base_url=running.client.base_url) as newcomer:
+        answer = newcomer.post("/v2/models/cancer/infer", json=body)
+        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        assert answer.json()["outputs"] == before.json()["outputs"]
+
+
+def test_the_drain_ends(cancer_packages: dict[str, Path], start: Any) -> None:
+    running = start(cancer_packages["onnx"], "--drain-delay", "0.3").wait_ready()
+    assert running.stop() == 0
+    assert [line.partition("event=")[2] for line in running.log.splitlines()][-2:] == [
+        "draining seconds=0.3",
+        "stopped",
+    ]
+
+
+def test_the_last_answer_of_a_connection_says_so(cancer_packages: dict[str, Path], start: Any, kit: Any) -> None:
+    """The server closes a connection after the answer that told it to."""
+    running = start(cancer_packages["onnx"], "--drain-delay", "600").wait_ready()
+    with socket.create_connection(("127.0.0.1", running.port)) as kept:
+        for last in (False, True):
+            if last:
+                running.process.send_signal(signal.SIGTERM)
+                kit.wait_for(lambda: running.client.get("/readyz").status_code == 503)
+            kept.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+            answer = kept.recv(4096)
+            assert answer.startswith(b"HTTP/1.1 200")
+            assert (b"connection: close" in answer) == last
+        assert kept.recv(4096) == b""
+
+
+@pytest.mark.parametrize("when", ["at once", "while it loads"])
+def test_a_signal_before_it_serves_ends_it_at_once(cancer_packages: dict[str, Path], start: Any, when: str) -> None:
+    """A container's first process hears a signal only where it asked for it."""
+    starting = start(cancer_packages["skops"])
+    if when == "while it loads":
+        pattern = f"/proc/{starting.process.pid}/maps"
+        while "numpy" not in Path(pattern).read_text():
+            time.sleep(0.001)
+    else:
+        while not _handles_sigterm(starting.process.pid):
+            time.sleep(0.001)
+    assert starting.stop() == 0
+    assert "Traceback" not in starting.log
+
+
+def _handles_sigterm(process: int) -> bool:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    caught = int(next(line for line in lines if line.startswith("SigCgt:")).split()[1], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
 def _refuses(port: int) -> bool:

@@ -83,10 +83,17 @@ def test_metadata_names_inputs_and_outputs(app: Any, mixed: Any, kit: Any) -> No
     assert document["outputs"][0] == {"name": "predict", "datatype": "BYTES", "shape": [-1]}
 
 
+def test_the_root_says_that_the_server_lives(cancer_plane: Any, kit: Any) -> None:
+    """Where KServe's own servers say it, and so where people and probes look."""
+    answer = kit.App(cancer_plane).ask("/")
+    assert (answer.status, answer.json()) == (200, {"status": "alive"})
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/", 404),
+        ("GET", "/favicon.ico", 404),
+        ("POST", "/", 405),
         ("GET", "/v2/models/other", 404),
         ("POST", "/v2/models/other/infer", 404),
         ("POST", "/v2/models/cancer/versions/2/infer", 404),

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Iterable, Sequence
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +116,73 @@ def environment(log: Log, champion: Package, tmp_path: Path) -> dict[str, str]:
         "SEAMARK_OUTPUT": str(tmp_path / "packages"),
         "SEAMARK_TERMINATION_LOG": str(tmp_path / "result"),
     }
+
+
+@pytest.fixture
+def start_collector(log: Log) -> Iterator[Callable[..., str]]:
+    """Starts the real collector over the log and gives its address."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*options: str) -> str:
+        command = [sys.executable, "-m", "seamark_collector", "--data", str(log.root), "--port", "0", *options]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "event=listening" in line:
+                port = line.partition("port=")[2].split()[0]
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=20).close()
+                return f"http://127.0.0.1:{port}"
+        raise AssertionError("the collector does not listen")
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@dataclass
+class Stub:
+    """A collector that answers as told: (status, headers, body), one after the other, the last for ever."""
+
+    answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
+    #: (path, headers) of what was asked.
+    asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    address: str = ""
+
+
+def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            stub.asked.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
+            status, headers, body = stub.answers[0] if len(stub.answers) == 1 else stub.answers.pop(0)
+            self.close_connection = True
+            if status == 0:
+                return
+            self.send_response(status)
+            if "transfer-encoding" not in headers:
+                headers = {"content-length": str(len(body)), **headers}
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_args: object) -> None:
+            pass
+
+    return Handler
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    found = Stub()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(found))
+    found.address = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield found
+    server.shutdown()
+    server.server_close()
+    thread.join()

@@ -18,6 +18,21 @@ def test_everything_is_read(environment: dict[str, str], tmp_path: Path) -> None
     assert job.config == Config(("forest",), 3, 10, 100)
 
 
+@pytest.mark.parametrize("data", ["http://collector.seamark-system:8081", "https://c/logs/", "http://[::1]:8081"])
+def test_the_log_may_be_a_collector_with_a_token_that_is_not_shown(environment: dict[str, str], data: str) -> None:
+    job = parse({**environment, "SEAMARK_DATA": data, "SEAMARK_TOKEN": " read/default/m.0.secret\n"})
+    assert (job.data, job.token) == (data, "read/default/m.0.secret")
+    assert "secret" not in repr(job)
+    assert parse(environment).token == ""
+
+
+@pytest.mark.parametrize("token", ["two words", "line\nbreak", "\u00e9", "x" * 4097])
+def test_a_token_that_is_no_header_is_refused_and_not_shown(environment: dict[str, str], token: str) -> None:
+    with pytest.raises(UserError, match="Cannot read SEAMARK_TOKEN") as caught:
+        parse({**environment, "SEAMARK_TOKEN": token})
+    assert token not in str(caught.value)
+
+
 @pytest.mark.parametrize("text", [None, "", "{}"])
 def test_the_config_has_defaults(environment: dict[str, str], text: str | None) -> None:
     assert parse({**environment, **({} if text is None else {"SEAMARK_CONFIG": text})}).config == Config()
@@ -32,6 +47,11 @@ def test_the_config_has_defaults(environment: dict[str, str], text: str | None) 
         ("SEAMARK_NAMESPACE", "..", "'..' is not a name"),
         ("SEAMARK_DEPLOYMENT", "M", "'M' is not a name"),
         ("SEAMARK_DATA", "", "it is not set"),
+        ("SEAMARK_DATA", "http://", "an http: address holds a host"),
+        ("SEAMARK_DATA", "http://user:secret@host", "an http: address holds a host"),
+        ("SEAMARK_DATA", "http://host:port", "an http: address holds a host"),
+        ("SEAMARK_DATA", "http://host?a=b", "an http: address holds a host"),
+        ("SEAMARK_DATA", "http://ho st", "an http: address holds a host"),
         ("SEAMARK_DATA_SINCE", "yesterday", "'yesterday' is not a time in Unix seconds"),
         ("SEAMARK_DATA_SINCE", "nan", "'nan' is not a time"),
         ("SEAMARK_DATA_SINCE", "-1", "'-1' is not a time"),

@@ -6,6 +6,7 @@ Does not belong here: reading folders (`package`) and judging input (`dataplane`
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 
 from seamark.errors import InvalidPackage
@@ -14,6 +15,9 @@ from seamark_predictor.model import Model
 from seamark_predictor.package import Package
 
 __all__ = ["load"]
+
+# From 1.29 on ONNX Runtime reports what it loads to its maker unless told otherwise before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 #: The first bytes of a file of each format. Protobuf has no magic number; a model begins with its IR version.
 _MAGIC = {

@@ -1,0 +1,239 @@
+"""Scenarios on the cluster in KUBECONFIG, asserted from outside: answers, objects, Prometheus.
+
+`make e2e` runs them. The platform is installed once, by Helm, and removed at the end; each scenario has a namespace of
+its own. SEAMARK_E2E_TAG is the images' tag; SEAMARK_E2E_KEEP=1 leaves the platform installed for the next run.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import os
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import monitoring, packages
+from harness.cluster import Cluster, Document, until
+from harness.monitoring import Prometheus
+from harness.users import Draw, Platform, Users
+
+ROOT = Path(__file__).resolve().parents[2]
+SYSTEM = "seamark-system"
+TAG = os.environ.get("SEAMARK_E2E_TAG", "dev")
+IMAGES = (
+    os.environ.get("SEAMARK_E2E_PROMETHEUS", "prom/prometheus:v2.42.0"),
+    os.environ.get("SEAMARK_E2E_ALERTMANAGER", "prom/alertmanager:v0.25.0"),
+)
+CLAIM = "models"
+
+
+def helm(*arguments: str, seconds: float = 300) -> str:
+    done = subprocess.run(["helm", *arguments], text=True, capture_output=True, timeout=seconds, check=False)
+    assert done.returncode == 0, f"helm {' '.join(arguments)}: {done.stderr}"
+    return done.stdout
+
+
+INSTALL = (
+    *("upgrade", "--install", "seamark", str(ROOT / "charts" / "seamark"), "-n", SYSTEM, "--create-namespace"),
+    *("--set", f"image.tag={TAG}", "--set", "collector.persistence.size=1Gi"),
+    *("--set", f"alertmanager.url=http://alertmanager.{monitoring.NAMESPACE}:9093"),
+    *("--wait", "--timeout", "180s"),
+)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    found = Cluster()
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def world() -> packages.World:
+    return packages.World.load()
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory, world: packages.World) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    packages.make(folder, world)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def platform(cluster: Cluster) -> Iterator[Platform]:
+    """Seamark by Helm, with Prometheus and Alertmanager beside it."""
+    helm(*INSTALL)
+    token = cluster.secret("seamark", "alertToken", SYSTEM)
+    webhook = f"http://seamark-operator.{SYSTEM}:8084/v1/alerts"
+    rules = sorted((ROOT / "charts" / "seamark" / "files" / "rules").glob("*.yaml"))
+    documents = monitoring.documents(rules, webhook, token, IMAGES)
+    cluster.apply(*documents)
+    for name in ("prometheus", "alertmanager"):
+        cluster.wait_for(f"deployment/{name}", "condition=Available", monitoring.NAMESPACE, 90)
+    yield Platform(
+        cluster.gateway(),
+        cluster.reach(SYSTEM, "seamark-collector", 8081),
+        cluster.secret("seamark", "feedbackToken", SYSTEM),
+    )
+    if not os.environ.get("SEAMARK_E2E_KEEP"):
+        helm("uninstall", "seamark", "-n", SYSTEM, "--wait")
+        cluster.kubectl("delete", "namespace", SYSTEM, monitoring.NAMESPACE, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def prometheus(cluster: Cluster, platform: Platform) -> Prometheus:
+    return Prometheus(cluster.reach(monitoring.NAMESPACE, "prometheus", 9090))
+
+
+@dataclass
+class Scene:
+    """One namespace with the models on a claim, and short ways to say what scenarios say."""
+
+    cluster: Cluster
+    platform: Platform
+    world: packages.World
+    namespace: str
+    name: str = "scanner"
+
+    def manifest(self, package: str = "good", **spec: Any) -> Document:
+        """A ModelDeployment that decides quickly; `spec` replaces whole parts of it."""
+        document: Document = {
+            "apiVersion": "seamark.dev/v1alpha1",
+            "kind": "ModelDeployment",
+            "metadata": {"name": self.name, "namespace": self.namespace},
+            "spec": {
+                "model": {"uri": f"pvc://{CLAIM}/{package}"},
+                "rollout": {
+                    "steps": [{"shadow": {"for": "5s"}}, {"weight": 20}, {"hold": {"for": "5s"}}],
+                    "gates": [{"metric": "errorRate", "margin": 0.05}],
+                    "progressDeadline": "3m",
+                },
+                "monitoring": {"window": "20s", "interval": "2s"},
+            },
+        }
+        return document | {"spec": document["spec"] | copy.deepcopy(spec)}
+
+    def apply(self, document: Document) -> None:
+        self.cluster.apply(document)
+
+    def serve(self, document: Document) -> str:
+        """Applies the manifest of a first model and waits until it is Ready; returns the champion's name."""
+        self.apply(document)
+        try:
+            self.cluster.wait_for(f"md/{self.name}", "condition=Ready", self.namespace, 120)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.story()}") from error
+        return str(self.status()["champion"])
+
+    def put(self, document: Document, package: str) -> None:
+        """The same manifest with another model."""
+        document["spec"]["model"]["uri"] = f"pvc://{CLAIM}/{package}"
+        self.apply(document)
+
+    @property
+    def host(self) -> str:
+        return f"{self.name}-{self.namespace}.example.com"
+
+    def users(self, draw: Draw | None = None, rate: float = 40.0, headers: dict[str, str] | None = None) -> Users:
+        draw = draw or self.world.draw()
+        return Users(self.platform, self.namespace, self.name, self.host, draw, rate, headers)
+
+    # --- what is seen
+
+    def status(self) -> Document:
+        return self.cluster.status(self.name, self.namespace)
+
+    def story(self) -> str:
+        return self.cluster.story(self.name, self.namespace)
+
+    def until(self, happened: Callable[[], Any], seconds: float = 60) -> Any:
+        return until(happened, seconds, self.story)
+
+    def event(self, reason: str, text: str = "") -> Document | None:
+        """An event with that reason whose message has that text; by kubectl."""
+        found = self.cluster.events(self.name, self.namespace, reason)
+        return next((one for one in found if text in one["message"]), None)
+
+    def challenger(self) -> str:
+        return str(self.until(lambda: self.status().get("challenger"), 60))
+
+    def annotate(self, text: str) -> None:
+        self.cluster.kubectl(
+            *("annotate", "md", self.name, "-n", self.namespace, f"seamark.dev/command={text}", "--overwrite")
+        )
+
+
+@pytest.fixture
+def scene(
+    request: pytest.FixtureRequest, cluster: Cluster, platform: Platform, world: packages.World, models: Path
+) -> Iterator[Scene]:
+    """A fresh namespace named after the test, with the models on the claim `models`."""
+    name = "e2e-" + request.node.name.removeprefix("test_").replace("_", "-").replace("[", "-").strip("]")[:36].strip(
+        "-"
+    )
+    with cluster.namespace(name) as namespace:
+        fill(cluster, namespace, models)
+        yield Scene(cluster, platform, world, namespace)
+
+
+def fill(cluster: Cluster, namespace: str, models: Path) -> None:
+    """Puts the folder's packages on a new claim, with a pod that may do nothing but write there."""
+    cluster.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": CLAIM, "namespace": namespace},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+        },
+        _filler(namespace),
+    )
+    cluster.wait_for("pod/filler", "condition=Ready", namespace, 90)
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.add(models, arcname=".")
+    unpack = (
+        "import sys, tarfile; tarfile.open(fileobj=sys.stdin.buffer, mode='r|').extractall('/mnt/claim', filter='data')"
+    )
+    command = ["kubectl", "exec", "-i", "-n", namespace, "filler", "--", "python", "-c", unpack]
+    subprocess.run(command, input=archive.getvalue(), check=True, timeout=60)
+    cluster.kubectl("delete", "pod", "filler", "-n", namespace, "--wait=false", "--grace-period=0", "--force")
+
+
+def _filler(namespace: str) -> Document:
+    security = {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    container = {
+        "name": "filler",
+        "image": f"seamark/predictor:{TAG}",
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python", "-c", "import signal; signal.pause()"],
+        "securityContext": security,
+        "volumeMounts": [{"name": "claim", "mountPath": "/mnt/claim"}],
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "filler", "namespace": namespace},
+        "spec": {
+            "containers": [container],
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": 0,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65532,
+                "runAsGroup": 65532,
+                "fsGroup": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "volumes": [{"name": "claim", "persistentVolumeClaim": {"claimName": CLAIM}}],
+        },
+    }
