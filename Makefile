@@ -40,10 +40,21 @@ lint: install ## formatting, lint, types, import layers
 
 generate: install ## remake generated pages (docs/metrics.md)
 	$(RUN)/python docs/generate.py
+	$(RUN)/python charts/dashboards
 
-test: install ## all tests; no cluster, no internet
+# What reads the alert rules as Prometheus does: this machine's, else that of Debian's package, which is not installed.
+PROMTOOL ?= $(or $(shell command -v promtool),.tools/promtool)
+export PROMTOOL
+
+.tools/promtool:
+	@tests/rules/fetch_promtool.sh $@
+
+test: install $(PROMTOOL) ## all tests; no cluster, no internet
 	$(RUN)/pytest -q -n auto --dist loadfile tests/unit tests/services tests/operators tests/charts tests/manifests tests/rules
 	$(RUN)/pytest -v tests/local
+
+e2e: install ## the scenarios on your kubeconfig's cluster; needs KServe, Envoy Gateway, helm and the images of make images
+	SEAMARK_E2E_TAG='$(TAG)' $(RUN)/pytest -v -s --durations=0 --durations-min=1 tests/e2e
 
 coverage: install ## line and branch coverage of the core
 	$(RUN)/pytest tests/unit --cov --cov-report=term-missing --cov-fail-under=100

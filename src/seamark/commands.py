@@ -40,7 +40,7 @@ def _refuse(facts: Facts, state: State, verb: str, cause: str) -> Turn:
     return replace(state, answer=f"Cannot {verb} {name}: {cause}"), ()
 
 
-def _promote(facts: Facts, state: State, _: Command) -> Turn:
+def _promote(facts: Facts, state: State, command: Command) -> Turn:
     """Skips to the end. A person may overrule gates and clock, but never readiness, approvals or the contract."""
     rollout = state.rollout
     if rollout is None:
@@ -50,6 +50,7 @@ def _promote(facts: Facts, state: State, _: Command) -> Turn:
     if rollout.ready_since is None or not facts.is_full(rollout.challenger):
         return _refuse(facts, state, "promote", "it is not ready")
     end = replace(rollout, step=len(facts.spec.rollout.steps), forced=True)
+    end = replace(end, by=command.by, because=command.reason)
     end = replace(end, step_since=None, held=0.0, extended=False, passed=False, doubted=None)
     return replace(state, rollout=end), ()
 

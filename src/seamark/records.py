@@ -21,6 +21,7 @@ class Prediction:
     categories: one list per categorical feature in schema order, each of `rows` texts or None.
     outputs: rows x len(schema.outputs) values; empty when refused.
     violations: (feature, rule, rows) found while parsing; value checks are the monitor's.
+    unsent: outputs that a foreign server's answer did not carry; their values are NaN and count as nothing.
     """
 
     prediction_id: str
@@ -33,6 +34,7 @@ class Prediction:
     categories: list[list[str | None]] = field(default_factory=list)
     outputs: bytes = b""
     violations: list[tuple[str, str, int]] = field(default_factory=list)
+    unsent: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

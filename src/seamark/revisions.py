@@ -126,6 +126,8 @@ def promote(facts: Facts, state: State, verdict: Verdict | None) -> Turn:
     name, before = state.rollout.challenger, state.champion
     reason = "PromotedByPerson" if state.rollout.forced else "GatesPassed"
     evidence = _describe(verdict) | {"previous": before, "approvers": list(state.rollout.approvers)}
+    if state.rollout.forced:
+        evidence |= {"by": state.rollout.by, "because": state.rollout.because}
     actions: list[Action] = [Promote(name, before), Record("Promote", name, reason, evidence)]
     if state.rollout.announced < 100:
         actions.append(
@@ -142,7 +144,7 @@ def promote(facts: Facts, state: State, verdict: Verdict | None) -> Turn:
 
 def _why(facts: Facts, rollout: RolloutState, verdict: Verdict | None) -> str:
     if rollout.forced:
-        return "a person promoted it"
+        return f"{rollout.by or 'a person'} promoted it" + (rollout.because and f": {rollout.because}")
     if not facts.spec.rollout.gates:
         return "no gates to pass"
     return f"the gates say {verdict.outcome}" if verdict else "the gates were passed"
@@ -153,7 +155,12 @@ def give_up(facts: Facts, state: State, reason: str, message: str, verdict: Verd
     assert state.rollout is not None
     rollout, champion = state.rollout, state.champion
     name = rollout.challenger
-    evidence = _describe(verdict) | {"weight": rollout.weight, "step": rollout.step, "champion": champion}
+    evidence = _describe(verdict) | {
+        "weight": rollout.weight,
+        "step": rollout.step,
+        "champion": champion,
+        "why": message,
+    }
     text = f"all traffic is back on {champion}: {message}" if rollout.weight else f"{champion} stays: {message}"
     state = with_phase(replace(state, rollout=None), name, "RolledBack")
     if reason != "Superseded":

@@ -56,7 +56,8 @@ class RolloutState:
     unready_since: when it stopped answering after it had been ready; its traffic is with the champion meanwhile.
     passed: the step's time is over and its verdict was good once; something else stops it.
     doubted: seconds into the step at which an inconclusive verdict began to count; extended: it is counting.
-    forced: a person promoted. approvers: who approved; approved: they are enough.
+    forced: a person promoted; by, because: who and why, as far as they said. approvers: who approved; approved: they
+    are enough.
     """
 
     challenger: str
@@ -74,6 +75,8 @@ class RolloutState:
     doubted: float | None = None
     forced: bool = False
     approvers: tuple[str, ...] = ()
+    by: str = ""
+    because: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ its own. SEAMARK_E2E_TAG is the images' tag; SEAMARK_E2E_KEEP=1 leaves the platf
 from __future__ import annotations
 
 import copy
+import hashlib
 import io
 import os
+import re
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
@@ -70,9 +72,8 @@ def platform(cluster: Cluster) -> Iterator[Platform]:
     """Seamark by Helm, with Prometheus and Alertmanager beside it."""
     helm(*INSTALL)
     token = cluster.secret("seamark", "alertToken", SYSTEM)
-    webhook = f"http://seamark-operator.{SYSTEM}:8084/v1/alerts"
     rules = sorted((ROOT / "charts" / "seamark" / "files" / "rules").glob("*.yaml"))
-    documents = monitoring.documents(rules, webhook, token, IMAGES)
+    documents = monitoring.documents(rules, SYSTEM, token, IMAGES)
     cluster.apply(*documents)
     for name in ("prometheus", "alertmanager"):
         cluster.wait_for(f"deployment/{name}", "condition=Available", monitoring.NAMESPACE, 90)
@@ -84,6 +85,12 @@ def platform(cluster: Cluster) -> Iterator[Platform]:
     if not os.environ.get("SEAMARK_E2E_KEEP"):
         helm("uninstall", "seamark", "-n", SYSTEM, "--wait")
         cluster.kubectl("delete", "namespace", SYSTEM, monitoring.NAMESPACE, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def install() -> tuple[str, ...]:
+    """What helm was told to install the platform."""
+    return INSTALL
 
 
 @pytest.fixture(scope="session")
@@ -174,9 +181,10 @@ def scene(
     request: pytest.FixtureRequest, cluster: Cluster, platform: Platform, world: packages.World, models: Path
 ) -> Iterator[Scene]:
     """A fresh namespace named after the test, with the models on the claim `models`."""
-    name = "e2e-" + request.node.name.removeprefix("test_").replace("_", "-").replace("[", "-").strip("]")[:36].strip(
-        "-"
-    )
+    words = re.findall(r"[a-z0-9]+", request.node.name.removeprefix("test_"))
+    # KServe's host names leave 43 characters for a namespace and a deployment's name together.
+    mark = hashlib.sha256(request.node.name.encode()).hexdigest()[:4]
+    name = f"e2e-{'-'.join(words)[:20].strip('-')}-{mark}"
     with cluster.namespace(name) as namespace:
         fill(cluster, namespace, models)
         yield Scene(cluster, platform, world, namespace)
@@ -196,12 +204,12 @@ def fill(cluster: Cluster, namespace: str, models: Path) -> None:
     cluster.wait_for("pod/filler", "condition=Ready", namespace, 90)
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
-        tar.add(models, arcname=".")
-    unpack = (
-        "import sys, tarfile; tarfile.open(fileobj=sys.stdin.buffer, mode='r|').extractall('/mnt/claim', filter='data')"
-    )
+        for package in sorted(models.iterdir()):
+            tar.add(package, arcname=package.name)
+    unpack = "import sys, tarfile; tarfile.open(fileobj=sys.stdin.buffer, mode='r|').extractall('/mnt/claim')"
     command = ["kubectl", "exec", "-i", "-n", namespace, "filler", "--", "python", "-c", unpack]
-    subprocess.run(command, input=archive.getvalue(), check=True, timeout=60)
+    done = subprocess.run(command, input=archive.getvalue(), capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr.decode()
     cluster.kubectl("delete", "pod", "filler", "-n", namespace, "--wait=false", "--grace-period=0", "--force")
 
 

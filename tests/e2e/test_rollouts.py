@@ -46,7 +46,8 @@ def test_canary_gets_the_share_that_its_step_says_and_becomes_the_champion(scene
         assert abs(shares[second] / total - 0.2) < 4 * sqrt(0.2 * 0.8 / total)
         scene.annotate("promote by ana")
         scene.until(lambda: scene.status()["champion"] == second, 60)
-        scene.until(lambda: scene.cluster.find("isvc", first, scene.namespace) is None or users.failures(), 60)
+        moment = time.time()
+        scene.until(lambda: users.shares(moment)[second] > 50)
     assert users.failures() == []
     line = scene.cluster.kubectl("get", "md", scene.name, "-n", scene.namespace)
     assert second in line
@@ -99,12 +100,12 @@ def test_shadow_is_judged_by_paired_answers_that_users_never_see(scene: Any, pac
         if outcome == "RolledBack":
             scene.until(lambda: phase(scene, second) == "RolledBack", 120)
             assert set(users.shares()) == {first}
-            assert "AgreementTooLow" in json.dumps(scene.cluster.events(scene.name, scene.namespace))
         else:
             scene.until(lambda: phase(scene, second) == "Champion", 120)
     assert users.failures() == []
     history = scene.cluster.get("mr", second, scene.namespace)["status"]["history"]
     assert any("agree" in json.dumps(entry["evidence"]) for entry in history), history
+    assert history[-1]["reason"] == {"Promoted": "GatesPassed", "RolledBack": "AgreementTooLow"}[outcome]
 
 
 def phase(scene: Any, revision: str) -> str:
@@ -126,14 +127,14 @@ def test_ab_test_keeps_each_user_on_one_side_and_ends_with_a_verdict(scene: Any)
         scene.put(manifest, "wrong")
         second = scene.challenger()
         scene.until(lambda: (scene.status().get("weights") or {}).get(second) == 50, 120)
-        moment = time.time() + 1
-        scene.until(lambda: sum(users.shares(moment).values()) >= 300, 30)
+        moment = time.time()
+        while (scene.status().get("weights") or {}).get(second) == 50 and time.time() < moment + 6:
+            time.sleep(0.2)
         sides: dict[str, set[str]] = defaultdict(set)
         for answer in users.since(moment):
-            if answer.status == 200 and (scene.status().get("weights") or {}).get(second) == 50:
+            # What came just before the end may have met the next route already.
+            if answer.status == 200 and answer.time < time.time() - 1.5:
                 sides[answer.user].add(answer.revision)
-                if len(sides) > 150:
-                    break
         assert all(len(seen) == 1 for seen in sides.values())
         assert {next(iter(seen)) for seen in sides.values()} == {first, second}
         scene.until(lambda: phase(scene, second) in ("RolledBack", "Champion"), 120)
@@ -156,4 +157,5 @@ def test_inference_is_answered_by_v1_and_v2_at_the_same_address(scene: Any) -> N
     v1 = post("/v1/models/scanner:predict", {"instances": [row]})
     data = {"inputs": [{"name": "input", "shape": [1, 30], "datatype": "FP64", "data": row}]}
     v2 = post("/v2/models/scanner/infer", data)
+    connection.close()
     assert v1["predictions"][0] == v2["outputs"][0]["data"][0]

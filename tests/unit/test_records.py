@@ -36,7 +36,7 @@ def test_blocks_are_read_back_as_they_were_written() -> None:
     [
         (
             Prediction,
-            "prediction_id time latency status rows protocol numbers categories outputs violations",
+            "prediction_id time latency status rows protocol numbers categories outputs violations unsent",
         ),
         (Frame, "sender dropped predictions"),
         (LogBatch, "source sequence namespace deployment revision numbers categories outputs predictions"),

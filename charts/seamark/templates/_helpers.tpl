@@ -89,12 +89,12 @@ http://{{ include "seamark.fullname" $root }}-{{ index . 1 }}.{{ $root.Release.N
 {{- default (printf "%s-log" (include "seamark.fullname" .)) .Values.collector.persistence.existingClaim }}
 {{- end }}
 
-{{/* Pod annotations: (list $ "operator" 8084); port 0 for a component without metrics. */}}
+{{/* Pod annotations: (list $ "operator" 8084 "/metrics"); port 0 for a component without metrics. */}}
 {{- define "seamark.podAnnotations" -}}
 {{- $root := index . 0 -}}
 {{- $annotations := dict -}}
 {{- if and $root.Values.metrics.annotations (index . 2) -}}
-{{- $annotations = dict "prometheus.io/scrape" "true" "prometheus.io/port" (toString (index . 2)) "prometheus.io/path" "/metrics" -}}
+{{- $annotations = dict "prometheus.io/scrape" "true" "prometheus.io/port" (toString (index . 2)) "prometheus.io/path" (index . 3) -}}
 {{- end -}}
 {{- with mustMergeOverwrite $annotations (index $root.Values (index . 1)).podAnnotations }}
 annotations:

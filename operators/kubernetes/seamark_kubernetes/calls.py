@@ -27,6 +27,8 @@ WRITES: frozenset[Verb] = frozenset({"create", "replace", "apply", "patch"})
 PASSING = frozenset({429, 500, 502, 503, 504})
 #: How a server-side apply with a field of the wrong type is answered, with status 500: trying again does not help.
 MISTYPED = "failed to create typed patch object"
+#: What a webhook or a policy that refuses a document says, often with a 403: no repeat changes its mind.
+DENIED = "denied the request"
 #: Characters of a cause that is passed on; an answer may be a proxy's whole page.
 CAUSE_LIMIT = 1000
 
@@ -135,7 +137,8 @@ def failure(call: Call, answer: Answer) -> Failure | None:
         return Failure(NotFound(message))
     if code == HTTPStatus.CONFLICT:
         return Failure(Conflict(message))
-    if code in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY) or MISTYPED in message:
+    refused = code in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+    if refused or MISTYPED in message or (code == HTTPStatus.FORBIDDEN and DENIED in message):
         return Failure(InvalidSpec(_field(status) or call.what, message))
     again = code in PASSING and (call.idempotent or code == HTTPStatus.TOO_MANY_REQUESTS)
     return Failure(Unavailable(message), again, _after(answer, status), code == HTTPStatus.GONE)

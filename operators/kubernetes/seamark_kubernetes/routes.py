@@ -101,21 +101,30 @@ def _rules(settings: Settings, route: Route) -> list[Document]:
     }
     if route.mirror is not None:
         main["filters"] = [_mirror(*route.mirror)]
-    return [*_testers(route), main]
+    # Gateways prefer the rule that matches more, whatever the order. But Envoy Gateway names clusters by the rule's
+    # place: if the main rule moved when testers leave, requests would for an instant go to a cluster that is no more.
+    return [main, _testers(route) or _nobody(weights[0][0])]
 
 
 _ALL = {"type": "PathPrefix", "value": "/"}
 
 
-def _testers(route: Route) -> list[Document]:
+def _testers(route: Route) -> Document | None:
     """People with one of the headers meet the challenger."""
     if not route.match or route.match_to is None:
-        return []
+        return None
     matches = [
         {"path": _ALL, "headers": [{"type": "Exact", "name": header, "value": value}]} for header, value in route.match
     ]
     backends = [_backend(route.match_to, 1, apart=False)]
-    return [{"matches": matches, "backendRefs": backends, "timeouts": {"request": _REQUEST_TIMEOUT}}]
+    return {"matches": matches, "backendRefs": backends, "timeouts": {"request": _REQUEST_TIMEOUT}}
+
+
+def _nobody(revision: str) -> Document:
+    """Holds the testers' place while there are none."""
+    header = {"type": "Exact", "name": "x-seamark-nobody", "value": "nobody"}
+    backends = [_backend(revision, 1, apart=False)]
+    return {"matches": [{"path": _ALL, "headers": [header]}], "backendRefs": backends}
 
 
 def _backend(revision: str, weight: int, *, apart: bool) -> Document:

@@ -81,7 +81,7 @@ def _predictor(
         "maxReplicas": max(spec.serving.max_replicas, serve.replicas),
         # A pod more than asked for while pods are replaced, and never one less: a single replica stays reachable.
         "deploymentStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-        "model": _model(spec, serve, claim, is_own=is_own),
+        "model": _model(settings, spec, serve, claim, is_own=is_own),
         "containers": [_monitor(settings, owner, serve, claim, key)],
         "volumes": [
             {"name": PACKAGE_VOLUME, "persistentVolumeClaim": {"claimName": claim.name, "readOnly": True}},
@@ -98,8 +98,8 @@ def _predictor(
     }
 
 
-def _model(spec: ModelDeployment, serve: Serve, claim: Claim, *, is_own: bool) -> Document:
-    """KServe puts the args after the runtime's own."""
+def _model(settings: Settings, spec: ModelDeployment, serve: Serve, claim: Claim, *, is_own: bool) -> Document:
+    """KServe puts the args after the runtime's own, and our image in its image's place."""
     found: Document = {
         "modelFormat": {"name": FORMAT},
         "runtime": spec.serving.runtime,
@@ -109,6 +109,9 @@ def _model(spec: ModelDeployment, serve: Serve, claim: Claim, *, is_own: bool) -
         # The one line that a mistake is told in, and the end of a stack trace, become the pod's status.
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
+    if is_own:
+        # A new release changes the runtime's image; what runs must not be started anew for that.
+        found |= {"image": settings.images.predictor, "imagePullPolicy": settings.images.pull_policy}
     return found | ({"resources": dict(spec.serving.resources)} if spec.serving.resources else {})
 
 

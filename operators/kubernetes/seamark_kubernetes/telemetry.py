@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
 from typing import Literal, get_args
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
@@ -53,6 +53,8 @@ class Telemetry(Collector):
         self._events: dict[tuple[str, str], dict[tuple[str, str], float]] = {}
         self.registry = CollectorRegistry()
         self.registry.register(self)
+        # process_resident_memory_bytes, process_cpu_seconds_total and the like, under their usual names.
+        ProcessCollector(registry=self.registry)
 
     def text(self) -> bytes:
         """Prometheus text format."""

@@ -15,12 +15,8 @@ from typer.core import TyperGroup
 from seamark.errors import NotFound, SeamarkError, UserError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from seamark.seen import Verb
-    from seamark.state import State
-    from seamark_local.home import Home
-    from seamark_local.store import Store
+    from seamark_local.place import Place
 
 __all__ = ["app"]
 
@@ -35,8 +31,10 @@ Examples:
   seamark plan -f churn.yaml         see what a manifest would do now
   seamark promote churn              let the challenger take over
   seamark abort churn                all traffic back to the champion
+  seamark history churn              see every decision with its evidence
   seamark logs gateway -f            follow a process's log
   seamark down                       stop everything; the next up goes on from there
+  seamark status -w --context prod   the same for a cluster, as kubectl knows it
 """
 
 
@@ -79,10 +77,15 @@ FilesOption = Annotated[list[Path], typer.Option("--file", "-f", help="Manifest 
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of a ModelDeployment.")]
 SomeName = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this ModelDeployment.")]
+ContextOption = Annotated[
+    str, typer.Option("--context", envvar="SEAMARK_CONTEXT", help="Not here, but in this context of kubectl.")
+]
+KubeconfigOption = Annotated[
+    str, typer.Option("--kubeconfig", help="Not here, but where this file of kubectl's leads.", metavar="FILE")
+]
+NamespaceOption = Annotated[str, typer.Option("--namespace", "-n", help="Of the cluster; by default the context's.")]
+EverywhereOption = Annotated[bool, typer.Option("--all-namespaces", "-A", help="Of the cluster.")]
 HOME = Path(".seamark")
-WATCH_INTERVAL = 1.0
-#: Seconds to wait for the operator to obey or refuse a command; it looks several times a second.
-ANSWER_PATIENCE = 5.0
 
 
 # --- running
@@ -144,101 +147,39 @@ def delete(name: NameArgument, home: HomeOption = HOME) -> None:
 
     Its manifest is forgotten; its logged predictions stay.
     """
-    _, store = _open(home)
-    _known(store, name)
-    store.forget(name)
+    from seamark_local.machine import Machine
+
+    machine = Machine(home)
+    machine.store.forget(machine.known(name))
     typer.echo(f"{name} deleted")
 
 
 # --- people's decisions
 
 
-def _ask(home: Path, name: str, verb: Verb, reason: str, effect: str) -> None:
-    from seamark_local.lock import holder
+def _decision(verb: Verb, explanation: str) -> None:
+    """Make the command of this name."""
 
-    found, store = _open(home)
-    _known(store, name)
-    number = store.command(name, verb, by=_user(), reason=reason)
-    if holder(found.lock) is None:
-        typer.echo(f"{name}: {effect} once seamark up runs again; see seamark events {name}")
-        return
-    state = _when_obeyed(store, name, number)
-    if state is None:
-        typer.echo(f"{name}: {effect}; the operator has not answered yet, see seamark status")
-        return
-    # A later command may have been answered by now; then this one's answer is gone.
-    if state.answer and state.last_command == number:
-        raise UserError(state.answer)
-    waits = f"; {state.message}" if state.message and verb in ("promote", "approve") else ""
-    typer.echo(f"{name}: {effect}{waits}")
+    @app.command(verb, help=explanation)
+    def _(
+        ctx: typer.Context,
+        name: NameArgument,
+        by: Annotated[str, typer.Option("--by", help="Who; by default you.")] = "",
+        reason: Annotated[str, typer.Option("--reason", help="Why; kept in the audit trail.")] = "",
+        home: HomeOption = HOME,
+        context: ContextOption = "",
+        kubeconfig: KubeconfigOption = "",
+        namespace: NamespaceOption = "",
+    ) -> None:
+        place = _place(ctx, home, context, kubeconfig, namespace)
+        typer.echo(place.ask(name, verb, by, reason))
 
 
-def _user() -> str:
-    import getpass
-    import os
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # in a container the number may have no name
-        return str(os.getuid())
-
-
-def _when_obeyed(store: Store, name: str, number: int) -> State | None:
-    """The state after the operator obeyed or refused the command; None when it takes too long."""
-    import time
-
-    deadline = time.monotonic() + ANSWER_PATIENCE
-    while time.monotonic() < deadline:
-        state = store.state(name)
-        if state and state.last_command >= number:
-            return state
-        time.sleep(0.05)
-    return None
-
-
-Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the audit trail.")]
-
-
-@app.command()
-def promote(name: NameArgument, reason: Reason = "", home: HomeOption = HOME) -> None:
-    """Let the challenger take over now.
-
-    The rest of the rollout's steps are not waited for.
-    """
-    _ask(home, name, "promote", reason, "the challenger will become the champion")
-
-
-@app.command()
-def abort(name: NameArgument, reason: Reason = "", home: HomeOption = HOME) -> None:
-    """Give the challenger up.
-
-    All traffic goes back to the champion.
-    """
-    _ask(home, name, "abort", reason, "all traffic will go back to the champion; the challenger is given up")
-
-
-@app.command()
-def pause(name: NameArgument, reason: Reason = "", home: HomeOption = HOME) -> None:
-    """Decide nothing until `seamark resume`.
-
-    Traffic stays as it is.
-    """
-    _ask(home, name, "pause", reason, "nothing will be decided until seamark resume; traffic stays as it is")
-
-
-@app.command()
-def resume(name: NameArgument, reason: Reason = "", home: HomeOption = HOME) -> None:
-    """Go on deciding after a pause."""
-    _ask(home, name, "resume", reason, "rollout and retraining will go on")
-
-
-@app.command()
-def approve(name: NameArgument, reason: Reason = "", home: HomeOption = HOME) -> None:
-    """Approve the challenger.
-
-    For manifests that ask for approvals.
-    """
-    _ask(home, name, "approve", reason, "the challenger will count as approved by you")
+_decision("promote", "Let the challenger take over now.\n\nThe rest of the rollout's steps are not waited for.")
+_decision("abort", "Give the challenger up.\n\nAll traffic goes back to the champion.")
+_decision("pause", "Decide nothing until `seamark resume`.\n\nTraffic stays as it is.")
+_decision("resume", "Go on deciding after a pause.")
+_decision("approve", "Approve the challenger.\n\nFor manifests that ask for approvals.")
 
 
 # --- looking
@@ -246,23 +187,48 @@ def approve(name: NameArgument, reason: Reason = "", home: HomeOption = HOME) ->
 
 @app.command()
 def status(
+    ctx: typer.Context,
     name: SomeName = None,
     home: HomeOption = HOME,
+    context: ContextOption = "",
+    kubeconfig: KubeconfigOption = "",
+    namespace: NamespaceOption = "",
+    everywhere: EverywhereOption = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep it up to date until Ctrl-C.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show traffic, drift, quality and verdicts."""
-    found, store = _open(home)
-    if name:
-        _known(store, name)
+    place = _place(ctx, home, context, kubeconfig, namespace, everywhere=everywhere)
     if as_json:
-        _print_json(_overview(found, store, name))
+        _print_json(place.overview(name))
         return
-    console = _console()
-    if not watch:
-        console.print(_screen(found, store, name))
+    from seamark_local import looking
+
+    show = looking.watch if watch else looking.show
+    show(place, name)
+
+
+@app.command()
+def history(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a ModelDeployment or of a revision.")],
+    home: HomeOption = HOME,
+    context: ContextOption = "",
+    kubeconfig: KubeconfigOption = "",
+    namespace: NamespaceOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Show decisions with their evidence.
+
+    Promotions, rollbacks and retrainings, oldest first.
+    """
+    from seamark_local.history import lines
+
+    found = _place(ctx, home, context, kubeconfig, namespace).history(name)
+    if as_json:
+        _print_json(found.document())
         return
-    _watch(console, found, store, name)
+    _print_lines(list(lines(found)))
 
 
 @app.command()
@@ -279,14 +245,15 @@ def events(
     import json
     import time
 
+    from seamark_local.machine import Machine
     from seamark_local.progress import event_line
 
-    _, store = _open(home)
+    machine = Machine(home)
     if name:
-        _known(store, name)
+        machine.known(name)
     last = 0
     while True:
-        for event in store.events(after=last, name=name):
+        for event in machine.store.events(after=last, name=name):
             last = event["id"]
             typer.echo(json.dumps(event) if as_json else event_line(event))
         if not follow:
@@ -303,15 +270,18 @@ def logs(
 ) -> None:
     """Show a process's log, or list the processes."""
     from seamark_local import logs as log_files
+    from seamark_local.looking import console
+    from seamark_local.machine import Machine
     from seamark_local.status import processes_table
 
-    found, store = _open(home)
+    machine = Machine(home)
     if process is None:
-        _console().print(processes_table(store.statuses(), (store.fact("gateway") or {}).get("port", 0)))
+        gateway = machine.store.fact("gateway") or {}
+        console().print(processes_table(machine.store.statuses(), gateway.get("port", 0)))
         return
-    path = found.log_of(process)
+    path = machine.home.log_of(process)
     if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in found.logs.glob("*.log")))
+        known = ", ".join(sorted(file.stem for file in machine.home.logs.glob("*.log")))
         raise NotFound(f"Cannot show the log of {process}: no such process; known: {known or 'none'}")
     end = log_files.size(path)
     _print_lines(log_files.tail(path, lines))
@@ -332,6 +302,7 @@ def plan(
     """
     from seamark_local import manifests
     from seamark_local import plan as plans
+    from seamark_local.machine import Machine
 
     if (name is None) == (file is None):
         raise UserError("Cannot plan: give either NAME or -f FILE.yaml")
@@ -342,8 +313,7 @@ def plan(
             lines = plans.plan(home, one.deployment.name, one.document)
             _print_lines(lines if len(given) == 1 else [f"{one.deployment.name}:", *(f"  {line}" for line in lines)])
         return
-    _, store = _open(home)
-    known = _known(store, name or "")
+    known = Machine(home).known(name or "")
     _print_lines(plans.replay(home, known) if replay else plans.plan(home, known, None))
 
 
@@ -384,26 +354,30 @@ def _any_command(
 # --- shared by the commands
 
 
-def _open(path: Path) -> tuple[Home, Store]:
-    from seamark_local.home import find_home
-    from seamark_local.store import Store
+def _place(
+    ctx: typer.Context, home: Path, context: str, kubeconfig: str, namespace: str, *, everywhere: bool = False
+) -> Place:
+    """This machine or a cluster, as the options say. What is written out wins over the environment."""
+    is_home_meant = _is_given(ctx, "home")
+    if is_home_meant and (kubeconfig or (context and _is_given(ctx, "context"))):
+        raise UserError("Cannot use --home with --context or --kubeconfig: one is this machine, the other a cluster")
+    if namespace and everywhere:
+        raise UserError("Cannot use -n with -A: give either one namespace or all")
+    if not is_home_meant and (context or kubeconfig):
+        from seamark_local.cluster.place import Cluster
 
-    home = find_home(path)
-    return home, Store(home.database)
+        return Cluster(context, kubeconfig, namespace, everywhere=everywhere)
+    if namespace or everywhere:
+        raise UserError("Cannot look into namespaces of this machine: name a cluster with --context or --kubeconfig")
+    from seamark_local.machine import Machine
+
+    return Machine(home)
 
 
-def _known(store: Store, name: str) -> str:
-    names = [manifest.name for manifest in store.manifests()]
-    if name not in names:
-        raise NotFound(f"Cannot find {name}: no ModelDeployment has this name; known: {', '.join(names) or 'none'}")
-    return name
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    # Beyond a terminal there is no width to keep to; 100 is what the tables are made for.
-    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=100)
+def _is_given(ctx: typer.Context, option: str) -> bool:
+    """On the command line, and not by default or by the environment."""
+    source = ctx.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _print_json(document: object) -> None:
@@ -415,66 +389,6 @@ def _print_json(document: object) -> None:
 def _print_lines(lines: list[str]) -> None:
     for line in lines:
         typer.echo(line)
-
-
-def _summaries(store: Store, name: str | None) -> list[dict[str, Any]]:
-    """What the operator reported last; of a deployment it has not seen yet, that it is waiting."""
-    names = [name] if name else [manifest.name for manifest in store.manifests()]
-    waiting = {"ready": False, "phase": "Pending", "message": "not looked at yet", "revisions": []}
-    return [store.summary(known) or {"name": known, **waiting} for known in names]
-
-
-def _overview(home: Home, store: Store, name: str | None) -> dict[str, Any]:
-    import msgspec
-
-    from seamark_local.lock import holder
-
-    return {
-        "running": holder(home.lock) is not None,
-        "gateway": store.fact("gateway"),
-        "deployments": _summaries(store, name),
-        "processes": msgspec.to_builtins(store.statuses()),
-    }
-
-
-def _screen(home: Home, store: Store, name: str | None) -> Any:
-    from rich.console import Group
-    from rich.text import Text
-
-    from seamark_local.lock import holder
-    from seamark_local.status import table, troubles
-
-    gateway = store.fact("gateway") or {}
-    if holder(home.lock) is None:
-        head = Text("Seamark is not running; this is what was true when it stopped", "yellow")
-    else:
-        head = Text(f"gateway http://{gateway.get('host', '?')}:{gateway.get('port', '?')}", "dim")
-    found = [one for one in troubles(store.statuses()) if name is None or _concerns(one.name, name)]
-    problems = [Text(f"{trouble.name}: {trouble.message}", "yellow") for trouble in found]
-    return Group(head, Text(), table(_summaries(store, name)), *problems)
-
-
-def _concerns(process: str, deployment: str) -> bool:
-    """Is it the deployment's own, or one that all share?"""
-    kind, _, owner = process.partition("-")
-    return kind not in ("predictor", "monitor", "trainer") or owner.startswith(f"{deployment}-")
-
-
-def _watch(console: Console, home: Home, store: Store, name: str | None) -> None:
-    import time
-
-    from rich.live import Live
-
-    from seamark_local.status import cropped
-
-    if not console.is_terminal:
-        while True:
-            console.print(_screen(home, store, name))
-            time.sleep(WATCH_INTERVAL)
-    with Live(cropped(_screen(home, store, name)), console=console, auto_refresh=False, screen=True) as live:
-        while True:
-            time.sleep(WATCH_INTERVAL)
-            live.update(cropped(_screen(home, store, name)), refresh=True)
 
 
 if __name__ == "__main__":

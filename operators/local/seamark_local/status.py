@@ -30,9 +30,14 @@ WIDE = 100
 NARROW = 78
 
 
-def table(summaries: Sequence[Summary]) -> RenderableType:
-    """One row per revision, two lines each as the headings say; below, a few words per deployment."""
-    return _Fitting(summaries)
+def table(summaries: Sequence[Summary], *, namespaces: bool = False) -> RenderableType:
+    """One row per revision, two lines each as the headings say; below, a few words per deployment.
+
+    namespaces: they are of several, so that each is named with its own.
+    """
+    return _Fitting(
+        [{**one, "title": f"{one['namespace']}/{one['name']}"} for one in summaries] if namespaces else summaries
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ class _Cropped:
 
 def details(summary: Summary) -> RenderableType:
     """What is going on, in words: step, verdict, retraining, alarms, trouble."""
-    words = Text(f"{summary.get('name', '')}: ", style="bold")
+    words = Text(f"{_title(summary)}: ", style="bold")
     words.append("ready" if summary.get("ready") else "not ready", "green" if summary.get("ready") else "bold red")
     verdict = summary.get("verdict")
     alarms = _some(summary.get("alarms", ()))
@@ -78,6 +83,7 @@ def details(summary: Summary) -> RenderableType:
         ("retraining", summary.get("retraining"), ""),
         ("alarms", alarms, "red"),
         ("note", summary.get("message"), "yellow"),
+        ("address", summary.get("url"), "dim"),
     )
     lines = Table.grid(padding=(0, 1))
     lines.add_column(style="dim", no_wrap=True)
@@ -86,6 +92,10 @@ def details(summary: Summary) -> RenderableType:
         if text:
             lines.add_row(f"  {name:<10}", Text(str(text), style))
     return Group(words, lines) if lines.row_count else words
+
+
+def _title(summary: Summary) -> str:
+    return str(summary.get("title") or summary.get("name", ""))
 
 
 def _some(alarms: Sequence[str]) -> str:
@@ -123,7 +133,9 @@ def _heading(text: str) -> Text:
 
 
 def _deployment(summary: Summary) -> Text:
-    return Text(str(summary.get("name", "")), "bold").append(f"\n{summary.get('phase', '')}", "dim not bold")
+    namespace, slash, name = _title(summary).rpartition("/")
+    text = Text(f"{namespace}/\n", "dim not bold") if slash else Text()
+    return text.append(name, "bold").append(f"\n{summary.get('phase', '')}", "dim not bold")
 
 
 def _version(summary: Summary, revision: Revision) -> Text:
@@ -178,7 +190,7 @@ def _drift(_: Summary, revision: Revision) -> Text:
     drift = revision.get("drift")
     if not drift:
         return Text(NOTHING)
-    alarms = drift["score"] > drift["threshold"]
+    alarms = drift.get("exceeds", drift["score"] > drift["threshold"])
     feature = str(drift.get("feature", ""))
     feature = feature if len(feature) <= LONGEST_FEATURE else feature[: LONGEST_FEATURE - 1] + "…"
     text = Text(f"{drift['score']:.2f} {'>' if alarms else '<'} {drift['threshold']:.2f}", "bold red" if alarms else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +56,8 @@ class Counters:
         answered = [prediction for prediction in predictions if prediction.status == 200 and prediction.outputs]
         self.rows += sum(prediction.rows for prediction in answered)
         self._add_features([prediction for prediction in answered if carries_inputs(prediction)])
-        self._add_outputs(b"".join(prediction.outputs for prediction in answered))
+        for unsent, alike in _by_unsent(answered).items():
+            self._add_outputs(b"".join(prediction.outputs for prediction in alike), unsent)
         self._add_contract(predictions)
 
     def _add_requests(self, predictions: Sequence[Prediction]) -> None:
@@ -91,11 +92,13 @@ class Counters:
                 values += more
         return numbers.reshape(rows, width), categories
 
-    def _add_outputs(self, block: bytes) -> None:
+    def _add_outputs(self, block: bytes, unsent: Container[str]) -> None:
         columns = self._watched.profile.outputs
         values = np.frombuffer(block, "<f8").reshape(-1, len(columns))
-        self.nonfinite["output"] += int(np.count_nonzero(~np.isfinite(values)))
         for i, column in enumerate(columns):
+            if column.name in unsent:
+                continue
+            self.nonfinite["output"] += int(np.count_nonzero(~np.isfinite(values[:, i])))
             if column.type == NUMBER:
                 self.outputs[column.name] += bin_numbers(values[:, i : i + 1], [column])[0]
             else:
@@ -147,6 +150,13 @@ class Counters:
             if pair in self.violations:
                 return pair
         return ("", _UNKNOWN_RULE)
+
+
+def _by_unsent(predictions: Sequence[Prediction]) -> dict[tuple[str, ...], list[Prediction]]:
+    found: dict[tuple[str, ...], list[Prediction]] = {}
+    for prediction in predictions:
+        found.setdefault(tuple(prediction.unsent), []).append(prediction)
+    return found
 
 
 def carries_inputs(prediction: Prediction) -> bool:

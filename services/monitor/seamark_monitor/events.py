@@ -138,6 +138,7 @@ class Pairing:
             inputs.categories,
             outputs.outputs,
             inputs.violations,
+            list(outputs.unsent),
         )
 
 

@@ -40,10 +40,11 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """rows x len(schema.outputs) little-endian float64; a score nobody sent is NaN."""
+    """rows x len(schema.outputs) little-endian float64; what nobody sent is NaN and named in `unsent`."""
 
     rows: int
     outputs: bytes
+    unsent: tuple[str, ...] = ()
 
 
 def read_request(body: bytes, schema: Schema) -> Inputs:
@@ -250,7 +251,9 @@ def _outputs(answer: _Answer, schema: Schema) -> Outputs:
         columns.append(_scores(answer, probabilities, len(predictions), schema))
     if any(len(column) != len(predictions) for column in columns) or not len(predictions):
         raise InvalidInput("Cannot read response: its outputs differ in rows, or have none")
-    return Outputs(len(predictions), np.column_stack(columns).astype("<f8").tobytes())
+    has_scores = len(columns) == 1 or probabilities is not None or answer.scores is not None
+    unsent = () if has_scores else schema.outputs[1:]
+    return Outputs(len(predictions), np.column_stack(columns).astype("<f8").tobytes(), unsent)
 
 
 def _probabilities(answer: _Answer, schema: Schema) -> NDArray[np.float64] | None:

@@ -25,13 +25,16 @@ _SECURITY = {
 }
 
 
-def documents(rules: list[Path], webhook: str, token: str, images: tuple[str, str]) -> list[Document]:
-    """Everything, in NAMESPACE. rules: files of rule groups; images: Prometheus', Alertmanager's."""
+def documents(rules: list[Path], system: str, token: str, images: tuple[str, str]) -> list[Document]:
+    """Everything, in NAMESPACE. rules: files of rule groups; system: Seamark's namespace; images: Prometheus' first."""
     files = {path.name: path.read_text() for path in rules}
-    prometheus = {"prometheus.yml": yaml.safe_dump(_prometheus()), **files}
-    alertmanager = {"alertmanager.yml": yaml.safe_dump(_alertmanager(webhook)), "token": token}
+    prometheus = {"prometheus.yml": yaml.safe_dump(_prometheus(system)), **files}
+    alertmanager = {
+        "alertmanager.yml": yaml.safe_dump(_alertmanager(f"http://seamark-operator.{system}:8084/v1/alerts")),
+        "token": token,
+    }
     return [
-        *_account(),
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
         _config("prometheus", prometheus),
         _config("alertmanager", alertmanager),
         # Debian's build reads templates of its own from a folder; no notification here uses them.
@@ -53,32 +56,19 @@ def documents(rules: list[Path], webhook: str, token: str, images: tuple[str, st
     ]
 
 
-def _prometheus() -> Document:
-    """Scrapes what says `prometheus.io/scrape`; labels of the exporters stand, as the analyzer names others' models."""
-    relabel: list[Document] = [
-        {"source_labels": ["__meta_kubernetes_pod_annotation_prometheus_io_scrape"], "action": "keep", "regex": "true"},
-        {
-            "source_labels": ["__meta_kubernetes_pod_ip", "__meta_kubernetes_pod_annotation_prometheus_io_port"],
-            "separator": ":",
-            "target_label": "__address__",
-        },
-        # A pod has a target for each of its container ports; all become the same, so all but one are dropped.
-        {"source_labels": ["__meta_kubernetes_pod_phase"], "action": "keep", "regex": "Running"},
-        {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
-        {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"},
-    ]
+def _prometheus(system: str) -> Document:
+    """Debian's build has no Kubernetes discovery, so it asks the analyzer for what all monitors said."""
+
+    def job(name: str, port: int, path: str) -> Document:
+        target = f"seamark-{name}.{system}:{port}"
+        configs = [{"targets": [target]}]
+        return {"job_name": name, "metrics_path": path, "honor_labels": True, "static_configs": configs}
+
     return {
         "global": {"scrape_interval": "2s", "evaluation_interval": "2s"},
-        "rule_files": ["/etc/config/*.rules.yaml", "/etc/config/rules-*.yaml", "/etc/config/*-rules.yaml"],
+        "rule_files": ["/etc/config/*rules.yaml"],
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": ["alertmanager:9093"]}]}]},
-        "scrape_configs": [
-            {
-                "job_name": "pods",
-                "honor_labels": True,
-                "kubernetes_sd_configs": [{"role": "pod"}],
-                "relabel_configs": relabel,
-            }
-        ],
+        "scrape_configs": [job("analyzer", 8083, "/federate"), job("operator", 8084, "/metrics")],
     }
 
 
@@ -86,33 +76,15 @@ def _alertmanager(webhook: str) -> Document:
     authorization = {"type": "Bearer", "credentials_file": "/etc/config/token"}
     hook = {"url": webhook, "max_alerts": 0, "send_resolved": True, "http_config": {"authorization": authorization}}
     grouping = {"group_by": ["namespace", "deployment", "kind"], "group_wait": "1s", "group_interval": "5s"}
+    drift = {"receiver": "seamark", "matchers": ['alertname="SeamarkDrift"']}
     return {
-        "route": {"receiver": "seamark", "repeat_interval": "1h", **grouping},
-        "receivers": [{"name": "seamark", "webhook_configs": [hook]}],
+        "route": {"receiver": "people", "repeat_interval": "1h", **grouping, "routes": [drift]},
+        "receivers": [{"name": "people"}, {"name": "seamark", "webhook_configs": [hook]}],
     }
 
 
 def _meta(name: str) -> Document:
     return {"name": name, "namespace": NAMESPACE}
-
-
-def _account() -> list[Document]:
-    rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": NAMESPACE}
-    subjects = [{"kind": "ServiceAccount", **_meta("prometheus")}]
-    api = "rbac.authorization.k8s.io/v1"
-    return [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _meta("prometheus")},
-        {"apiVersion": api, "kind": "ClusterRole", "metadata": {"name": NAMESPACE}, "rules": rules},
-        {
-            "apiVersion": api,
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": NAMESPACE},
-            "roleRef": role,
-            "subjects": subjects,
-        },
-    ]
 
 
 def _config(name: str, files: dict[str, str]) -> Document:
@@ -139,7 +111,7 @@ def _deployment(name: str, image: str, arguments: list[str], port: int) -> Docum
         volumes.append({"name": "templates", "configMap": {"name": "templates"}})
         container["volumeMounts"].append({"name": "templates", "mountPath": "/usr/share/prometheus/alertmanager"})
     pod: dict[str, Any] = {"containers": [container], "volumes": volumes}
-    pod["serviceAccountName"] = "prometheus" if name == "prometheus" else "default"
+    pod["automountServiceAccountToken"] = False
     template = {"metadata": {"labels": {"app": name}}, "spec": pod}
     spec = {"selector": {"matchLabels": {"app": name}}, "template": template}
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": _meta(name), "spec": spec}

@@ -78,11 +78,12 @@ def make(folder: Path, world: World) -> None:
     subprocess.run(command, check=True, capture_output=True)
     rows.unlink()
     model = onnx.load(good / "model.onnx")
+    usual = float(np.median(world.live.sum(axis=1)))
     classes = list(json.loads((good / "seamark.json").read_text())["classes"])
     _variant(good, "equal")
     _variant(good, "wrong", classes=classes[::-1])
     _variant(good, "slow", _with_work(model, side=900, times=4))
-    _variant(good, "crashing", _with_appetite(model, numbers=1_000_000_000))
+    _variant(good, "crashing", _with_appetite(model, numbers=1_000_000_000, above=usual))
     _variant(good, "broken", _of_an_unknown_future(model))
 
 
@@ -116,28 +117,29 @@ def _with_work(model: onnx.ModelProto, side: int, times: int) -> bytes:
         helper.make_node("ConstantOfShape", ["more_sides"], ["more_0"], value=_one(0.001)),
     ]
     nodes += [helper.make_node("MatMul", [f"more_{i}", "more_0"], [f"more_{i + 1}"]) for i in range(times)]
-    return _extended(model, nodes, f"more_{times}")
+    return _extended(model, nodes, f"more_{times}", above=0.0)
 
 
-def _with_appetite(model: onnx.ModelProto, numbers: int) -> bytes:
-    """Each answer to a real row wants four bytes for each of `numbers`; the rows of a warm-up are too small for it."""
+def _with_appetite(model: onnx.ModelProto, numbers: int, above: float) -> bytes:
+    """Rows whose values sum to more than `above` cost four bytes for each of `numbers`."""
     most = helper.make_tensor("", TensorProto.INT64, [1], [numbers])
     nodes = [
         helper.make_node("Constant", [], ["more_most"], value=most),
         helper.make_node("Mul", ["more_most", "more_real"], ["more_count"]),
         helper.make_node("ConstantOfShape", ["more_count"], ["more_filled"], value=_one(1.0)),
     ]
-    return _extended(model, nodes, "more_filled")
+    return _extended(model, nodes, "more_filled", above)
 
 
 def _one(value: float) -> onnx.TensorProto:
     return helper.make_tensor("", TensorProto.FLOAT, [1], [value])
 
 
-def _extended(model: onnx.ModelProto, nodes: list[onnx.NodeProto], result: str) -> bytes:
+def _extended(model: onnx.ModelProto, nodes: list[onnx.NodeProto], result: str, above: float) -> bytes:
     """The model with `nodes` before its answer, which stays as it is.
 
-    They may use `more_zero` (int64, [1]: 0) and `more_real` (int64, [1]: 1 for rows whose values sum to more than 100).
+    They may use `more_real` (int64, [1]: 1 for rows whose values sum to more than `above`, else 0) and `more_zero`
+    (int64, [1]: always 0, but known only when a row has come).
     """
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
@@ -145,16 +147,16 @@ def _extended(model: onnx.ModelProto, nodes: list[onnx.NodeProto], result: str) 
     output = next(one for one in graph.output if one.type.tensor_type.elem_type == TensorProto.FLOAT)
     for node in graph.node:
         node.output[:] = ["more_before" if name == output.name else name for name in node.output]
-    hundred = helper.make_tensor("", TensorProto.FLOAT, [1], [100.0])
+    least = helper.make_tensor("", TensorProto.FLOAT, [1], [above])
     nothing = helper.make_tensor("", TensorProto.FLOAT, [1], [0.0])
     null = helper.make_tensor("", TensorProto.INT64, [1], [0])
     graph.node.extend(
         [
             helper.make_node("ReduceSum", [graph.input[0].name], ["more_sum"], keepdims=0),
-            helper.make_node("Constant", [], ["more_hundred"], value=hundred),
+            helper.make_node("Constant", [], ["more_least"], value=least),
             helper.make_node("Constant", [], ["more_nothing"], value=nothing),
             helper.make_node("Constant", [], ["more_null"], value=null),
-            helper.make_node("Greater", ["more_sum", "more_hundred"], ["more_is_real"]),
+            helper.make_node("Greater", ["more_sum", "more_least"], ["more_is_real"]),
             helper.make_node("Cast", ["more_is_real"], ["more_real"], to=TensorProto.INT64),
             helper.make_node("Mul", ["more_real", "more_null"], ["more_zero"]),
             *nodes,

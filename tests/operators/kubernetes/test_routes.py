@@ -54,19 +54,28 @@ def test_the_route_hangs_on_the_gateway_and_belongs_to_the_deployment() -> None:
 
 def test_the_champions_share_comes_first_so_that_growth_moves_users_one_way() -> None:
     route = Route({NEW: 10, OLD: 90}, fallback=OLD, sticky="x-user-id")
-    main = routes.http_route(SETTINGS, OWNER, route)["spec"]["rules"][-1]
+    main = routes.http_route(SETTINGS, OWNER, route)["spec"]["rules"][1]
     assert [backend["name"] for backend in main["backendRefs"]] == [f"{OLD}-predictor", f"{NEW}-predictor"]
     assert all("filters" in backend for backend in main["backendRefs"])
 
 
+@given(wanted, wanted)
+def test_every_rule_keeps_its_place_so_that_no_request_goes_to_a_place_that_is_gone(one: Route, other: Route) -> None:
+    shapes = [
+        [bool(match.get("headers")) for rule in document["spec"]["rules"] for match in rule["matches"][:1]]
+        for document in (routes.http_route(SETTINGS, OWNER, route) for route in (one, other))
+    ]
+    assert shapes[0] == shapes[1] == [False, False, True]
+
+
 def test_without_sticky_users_backends_bear_no_filter_so_that_a_failure_is_retried_at_the_other() -> None:
-    main = routes.http_route(SETTINGS, OWNER, Route({OLD: 90, NEW: 10}, fallback=OLD))["spec"]["rules"][-1]
+    main = routes.http_route(SETTINGS, OWNER, Route({OLD: 90, NEW: 10}, fallback=OLD))["spec"]["rules"][1]
     assert not any("filters" in backend for backend in main["backendRefs"])
 
 
 def test_testers_meet_the_challenger_by_any_of_their_headers_before_the_shares_count() -> None:
     route = Route({OLD: 100}, match=(("x-tester", "yes"), ("x-team", "ml")), match_to=NEW)
-    testers, main = routes.http_route(SETTINGS, OWNER, route)["spec"]["rules"][1:]
+    main, testers = routes.http_route(SETTINGS, OWNER, route)["spec"]["rules"][1:]
     assert [match["headers"][0]["name"] for match in testers["matches"]] == ["x-tester", "x-team"]
     assert [backend["name"] for backend in testers["backendRefs"]] == [f"{NEW}-predictor"]
     assert [backend["name"] for backend in main["backendRefs"]] == [f"{OLD}-predictor"]
@@ -84,7 +93,7 @@ def test_other_gateways_get_nothing_that_they_do_not_know() -> None:
     route = Route({OLD: 90, NEW: 10}, sticky="x-user-id")
     assert routes.companions(ELSEWHERE, OWNER, route) == []
     assert routes.companion_kinds(ELSEWHERE) == ()
-    main = routes.http_route(ELSEWHERE, OWNER, route)["spec"]["rules"][-1]
+    main = routes.http_route(ELSEWHERE, OWNER, route)["spec"]["rules"][1]
     assert not any("filters" in backend for backend in main["backendRefs"])
 
 
@@ -104,5 +113,5 @@ def test_a_route_of_someone_else_tells_nothing(document: dict[str, object]) -> N
 
 def test_weights_changed_by_hand_are_seen_as_they_are() -> None:
     document = routes.http_route(SETTINGS, OWNER, Route({OLD: 90, NEW: 10}, fallback=OLD))
-    document["spec"]["rules"][-1]["backendRefs"][1]["weight"] = 60
+    document["spec"]["rules"][1]["backendRefs"][1]["weight"] = 60
     assert routes.route_seen(document) == RouteSeen({OLD: 90, NEW: 60})

@@ -26,7 +26,7 @@ from seamark.actions import Notify
 from seamark.package import Feature, Manifest, ModelFile, Schema
 from seamark.seen import Command
 from seamark.state import Revision, State
-from seamark_local import cli
+from seamark_local import machine
 from seamark_local.cli import app
 from seamark_local.home import make_home
 from seamark_local.lock import hold, holder
@@ -222,6 +222,7 @@ def test_version_is_printed(desk: Desk) -> None:
         ["delete", "x"],
         ["promote", "x"],
         ["plan", "x"],
+        ["history", "x"],
         ["up"],
     ],
     ids=" ".join,
@@ -418,6 +419,12 @@ def test_a_persons_decision_is_stored_with_who_and_why(desk: Desk, verb: Any) ->
     assert command.by
 
 
+def test_a_decision_can_be_made_in_somebodys_name(desk: Desk) -> None:
+    desk.run("apply", "-f", "churn.yaml")
+    desk.run("pause", "churn", "--by", "ana")
+    assert desk.store().commands("churn", 0) == (Command(1, "pause", "ana", ""),)
+
+
 class Operator:
     """Answers the first command to `churn`, as long as the home's lock is held; `answer` is a refusal, or empty."""
 
@@ -458,7 +465,7 @@ def test_a_running_operators_answer_is_shown(
 
 
 def test_an_operator_that_does_not_answer_is_not_waited_for_long(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "ANSWER_PATIENCE", 0.1)
+    monkeypatch.setattr(machine, "ANSWER_PATIENCE", 0.1)
     desk.run("apply", "-f", "churn.yaml")
     with hold(desk.home / "lock"):
         done = desk.run("resume", "churn")
@@ -468,7 +475,7 @@ def test_an_operator_that_does_not_answer_is_not_waited_for_long(desk: Desk, mon
     )
 
 
-@pytest.mark.parametrize("verb", ["promote", "delete", "status", "events", "plan"])
+@pytest.mark.parametrize("verb", ["promote", "delete", "status", "events", "plan", "history"])
 def test_an_unknown_deployment_is_refused_with_the_known_ones(desk: Desk, verb: str) -> None:
     desk.run("apply", "-f", "churn.yaml")
     assert refused(desk.run(verb, "chrun")) == "Cannot find chrun: no ModelDeployment has this name; known: churn"

@@ -146,6 +146,26 @@ def test_each_number_is_shown_for_people(changes: dict[str, Any], words: str) ->
     assert words in shown(table([summary(revision(**changes))]))
 
 
+@pytest.mark.parametrize(("exceeds", "words"), [(True, "0.10 > 0.10"), (False, "0.10 < 0.10")])
+def test_rounded_scores_that_look_equal_tell_who_is_over(exceeds: bool, words: str) -> None:
+    drift = {"score": 0.1, "threshold": 0.1, "feature": "age", "exceeds": exceeds}
+    assert words in shown(table([summary(revision(drift=drift))]))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_deployments_of_several_namespaces_are_named_with_their_own(width: int) -> None:
+    longest = "a-namespace-as-long-as-names-may-be-at-all-so-that-it-is-folded"
+    text = shown(table([summary(revision(), namespace=one) for one in ("shop", longest)], namespaces=True), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "shop/churn: ready" in text
+    assert "Quality" in text
+
+
+def test_the_address_is_told_where_there_is_one() -> None:
+    assert "address    http://churn.example.com" in shown(details(summary(url="http://churn.example.com")))
+    assert "address" not in shown(details(summary()))
+
+
 def test_the_verdict_stands_beside_who_is_judged() -> None:
     verdict = {"outcome": "Worse", "reason": "r", "message": "accuracy fell"}
     text = shown(table([summary(revision(), revision(name="churn-2", role="shadow"), verdict=verdict)]))

@@ -177,6 +177,16 @@ def test_values_that_are_not_finite_are_counted_on_both_sides(counters: Counters
     assert counters.outputs["score"][-1] == 2
 
 
+def test_a_score_that_a_foreign_server_does_not_send_is_no_drift_and_no_nonsense(
+    counters: Counters, prediction: Make
+) -> None:
+    labels_only = prediction("a", rows=2, outputs=(1.0, np.nan))
+    labels_only.unsent = ["score"]
+    counters.add([labels_only, prediction("b", rows=1, outputs=(1.0, 0.7))])
+    assert counters.nonfinite["output"] == 0
+    assert (counters.outputs["prediction"].sum(), counters.outputs["score"].sum()) == (3, 1)
+
+
 def fresh() -> Counters:
     return Counters(fit(SHARED["schema"], SHARED["reference"]))
 

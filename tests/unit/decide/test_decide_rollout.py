@@ -238,7 +238,23 @@ def test_a_hold_without_end_waits_for_a_person(deployed: Make) -> None:
     world.command("promote", by="ada")
     world.until(lambda: world.state.champion == world.name("b"))
     assert world.told()[-1] == ("Promoted", "PromotedByPerson")
-    assert world.events[-1].message.endswith(": a person promoted it")
+    assert world.events[-1].message.endswith(": ada promoted it")
+
+
+@pytest.mark.parametrize(
+    ("by", "reason", "told"),
+    [
+        ("ada", "the board agreed", "ada promoted it: the board agreed"),
+        ("", "", "a person promoted it"),
+    ],
+)
+def test_who_promoted_and_why_is_kept(deployed: Make, by: str, reason: str, told: str) -> None:
+    world = challenged(deployed, rollout={"steps": (Hold(None),)})
+    world.ticks(3, 10)
+    world.command("promote", by=by, reason=reason)
+    world.until(lambda: world.state.champion == world.name("b"))
+    assert world.events[-1].message.endswith(f": {told}")
+    assert (world.events[-1].evidence["by"], world.events[-1].evidence["because"]) == (by, reason)
 
 
 def test_a_last_step_of_full_weight_is_announced_once(deployed: Make) -> None:

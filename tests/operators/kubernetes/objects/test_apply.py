@@ -187,7 +187,7 @@ def test_a_backend_without_weight_does_not_hold_its_revision(world: World) -> No
     world.apply(serve("churn-1"), Route({"churn-2": 100}))
 
     def add(document: Document) -> None:
-        document["spec"]["rules"][-1]["backendRefs"].append({"name": "churn-1-predictor", "weight": 0})
+        document["spec"]["rules"][1]["backendRefs"].append({"name": "churn-1-predictor", "weight": 0})
 
     world.api.edit(HTTP_ROUTE, "shop", "churn", add)
     world.apply(Retire("churn-1"))

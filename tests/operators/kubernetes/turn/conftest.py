@@ -232,7 +232,7 @@ class World:
 
     @property
     def backends(self) -> list[tuple[str, int]]:
-        rule = self.api.all(HTTP_ROUTE)[0]["spec"]["rules"][-1]
+        rule = self.api.all(HTTP_ROUTE)[0]["spec"]["rules"][1]
         return [(one["name"].removesuffix("-predictor"), one["weight"]) for one in rule["backendRefs"]]
 
     def history(self, revision: str) -> list[str]:

@@ -14,6 +14,7 @@ from seamark_kubernetes import fault
 @pytest.fixture
 def kills(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "_exit", lambda status: None)
     monkeypatch.setattr(os, "kill", lambda process, number: found.append((process, number)))
     return found
 
