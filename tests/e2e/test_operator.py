@@ -32,7 +32,8 @@ class Operator:
         """
         self._set(f"SEAMARK_FAULT={point}:kill")
         if cause is not None:
-            self._cluster.kubectl("rollout", "status", DEPLOYMENT, "-n", SYSTEM, "--timeout=90s")
+            # Not for long: something else may bring it there at once.
+            self._cluster.kubectl("rollout", "status", DEPLOYMENT, "-n", SYSTEM, "--timeout=20s", check=False)
             cause()
         until(lambda: self._restarts(point) > 0, seconds, lambda: f"the operator did not die at {point}")
         self.deaths += self._restarts(point)

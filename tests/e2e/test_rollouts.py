@@ -113,33 +113,48 @@ def phase(scene: Any, revision: str) -> str:
     return str((found or {}).get("status", {}).get("phase", ""))
 
 
-def test_ab_test_keeps_each_user_on_one_side_and_ends_with_a_verdict(scene: Any) -> None:
-    rollout = {
-        "strategy": "abTest",
-        "steps": [{"weight": 50}, {"hold": {"for": "15s"}}],
-        "gates": [{"metric": "accuracy", "margin": 0.02}],
-        "sticky": {"header": "x-user-id"},
-        "onInconclusive": {"action": "extend", "for": "60s"},
-    }
-    manifest = scene.manifest(rollout=rollout)
-    first = scene.serve(manifest)
+AB_TEST: dict[str, Any] = {
+    "strategy": "abTest",
+    "steps": [{"weight": 50}, {"hold": {"for": "15s"}}],
+    "gates": [{"metric": "accuracy", "margin": 0.05}],
+    "sticky": {"header": "x-user-id"},
+    "onInconclusive": {"action": "extend", "for": "40s"},
+}
+
+
+def test_ab_test_keeps_each_user_on_one_side_and_ends_when_its_time_is_over(scene: Any) -> None:
+    first = scene.serve(scene.manifest(rollout=AB_TEST))
     with scene.users(rate=60) as users:
-        scene.put(manifest, "wrong")
+        scene.put(scene.manifest(rollout=AB_TEST), "equal")
         second = scene.challenger()
-        scene.until(lambda: (scene.status().get("weights") or {}).get(second) == 50, 120)
+        scene.until(lambda: users.shares()[second] > 20, 120)
         moment = time.time()
-        while (scene.status().get("weights") or {}).get(second) == 50 and time.time() < moment + 6:
-            time.sleep(0.2)
+        scene.until(lambda: sum(users.shares(moment).values()) > 400, 14)
+        end = time.time()
         sides: dict[str, set[str]] = defaultdict(set)
         for answer in users.since(moment):
-            # What came just before the end may have met the next route already.
-            if answer.status == 200 and answer.time < time.time() - 1.5:
+            if answer.status == 200 and answer.time < end:
                 sides[answer.user].add(answer.revision)
-        assert all(len(seen) == 1 for seen in sides.values())
-        assert {next(iter(seen)) for seen in sides.values()} == {first, second}
+        assert [user for user, seen in sides.items() if len(seen) > 1] == []
+        assert {revision for seen in sides.values() for revision in seen} == {first, second}
         scene.until(lambda: phase(scene, second) in ("RolledBack", "Champion"), 120)
-        assert phase(scene, second) == "RolledBack"
     assert users.failures() == []
+    history = scene.cluster.get("mr", second, scene.namespace)["status"]["history"]
+    print(f"A/B of equals: {len(sides)} users, each on one side; {history[-1]['what']}: {history[-1]['reason']}")
+
+
+def test_ab_test_ends_early_with_a_significant_loser(scene: Any) -> None:
+    first = scene.serve(scene.manifest(rollout=AB_TEST))
+    with scene.users(rate=60) as users:
+        scene.put(scene.manifest(rollout=AB_TEST), "wrong")
+        second = scene.challenger()
+        scene.until(lambda: phase(scene, second) == "RolledBack", 120)
+        moment = time.time() + 1
+        scene.until(lambda: users.shares(moment)[first] > 50)
+        assert set(users.shares(moment)) == {first}
+    assert users.failures() == []
+    history = scene.cluster.get("mr", second, scene.namespace)["status"]["history"]
+    assert history[-1]["reason"] == "AccuracyWorse"
 
 
 def test_inference_is_answered_by_v1_and_v2_at_the_same_address(scene: Any) -> None:

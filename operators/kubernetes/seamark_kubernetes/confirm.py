@@ -1,12 +1,15 @@
 """Has a route arrived? The gateway's controller says what it accepted; only a request through the gateway shows it.
 
 Until both agree a step's clock does not start, and a gateway that cannot be asked holds everything: `problem` says so.
+A deployment's first route must bring an answer, too: a gateway may know the route before it knows the pods.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -56,6 +59,7 @@ class Confirmer:
         self._session: aiohttp.ClientSession | None = None
         self._address: tuple[float, str] = (float("-inf"), "")
         self._confirmed: dict[tuple[str, str], str] = {}
+        self._answered: set[str] = set()
         self._problems: dict[tuple[str, str], str] = {}
 
     async def close(self) -> None:
@@ -68,6 +72,7 @@ class Confirmer:
 
     def forget(self, owner: Owner) -> None:
         self._confirmed.pop((owner.namespace, owner.name), None)
+        self._answered.discard(owner.uid)
         self._problems.pop((owner.namespace, owner.name), None)
 
     async def confirmed(self, owner: Owner, document: Document) -> bool:
@@ -89,6 +94,12 @@ class Confirmer:
             for _ in range(PROBES):
                 if (shown := await self._shown(base, host(self._settings, owner))) != mark:
                     return f"the gateway at {base} has not got the route yet; it shows {shown or 'none'}"
+            if owner.uid not in self._answered:
+                if (
+                    status := await self._status(base, host(self._settings, owner))
+                ) >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                    return f"the gateway at {base} answers {status} for the route"
+                self._answered.add(owner.uid)
         except SeamarkError as error:
             return str(error)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -98,15 +109,22 @@ class Confirmer:
 
     async def _shown(self, base: str, name: str) -> str:
         """The fingerprint that the gateway shows for the host `name`; "" if none."""
+        async with self._get(f"{base}{CONFIRM_PATH}", name) as response:
+            path = urlsplit(response.headers.get("location", "")).path
+        prefix = f"{CONFIRM_PATH}/"
+        return path.removeprefix(prefix) if path.startswith(prefix) else ""
+
+    async def _status(self, base: str, name: str) -> int:
+        """What users of the host `name` are answered; below 500 a model server has answered, whatever it says."""
+        async with self._get(f"{base}/", name) as response:
+            return response.status
+
+    def _get(self, url: str, name: str) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         if self._session is None:
             # A connection each: on a kept one the same replica of the gateway would answer again.
             connector = aiohttp.TCPConnector(force_close=True)
             self._session = aiohttp.ClientSession(timeout=TIMEOUT, connector=connector, trust_env=False)
-        answer = self._session.get(f"{base}{CONFIRM_PATH}", headers={"host": name}, allow_redirects=False, ssl=False)
-        async with answer as response:
-            path = urlsplit(response.headers.get("location", "")).path
-        prefix = f"{CONFIRM_PATH}/"
-        return path.removeprefix(prefix) if path.startswith(prefix) else ""
+        return self._session.get(url, headers={"host": name}, allow_redirects=False, ssl=False)
 
     async def _base(self) -> str:
         """The gateway's address: as configured, or from its status and its first plain HTTP listener."""

@@ -61,8 +61,14 @@ def test_the_controller_accepts_this_very_generation(document: dict[str, Any], p
     assert accepted(document, GATEWAY) == problem
 
 
-def _with_gateway(shown: Callable[[], str], check: Callable[[Confirmer, list[str]], Awaitable[None]]) -> None:
-    """Runs `check` with a gateway that shows the fingerprint `shown()`; the list has the hosts it was asked for."""
+def _with_gateway(
+    shown: Callable[[], str],
+    check: Callable[[Confirmer, list[str]], Awaitable[None]],
+    served: Callable[[], int] = lambda: 404,
+) -> None:
+    """Runs `check` with a gateway that shows the fingerprint `shown()` and answers `served()`; the list has the hosts
+    whose fingerprint it was asked for.
+    """
 
     async def run() -> None:
         hosts: list[str] = []
@@ -75,7 +81,12 @@ def _with_gateway(shown: Callable[[], str], check: Callable[[Confirmer, list[str
             return web.Response(status=302, headers={"location": f"http://{request.host}/seamark/route/{mark}"})
 
         app = web.Application()
+
+        async def serve(_: web.Request) -> web.Response:
+            return web.Response(status=served())
+
         app.router.add_get("/seamark/route", answer)
+        app.router.add_get("/", serve)
         async with TestServer(app) as server:
             gateway = {
                 "spec": {"listeners": [{"protocol": "HTTPS", "port": 443}, {"protocol": "HTTP", "port": server.port}]},
@@ -124,6 +135,26 @@ def test_one_of_several_replicas_that_lags_confirms_nothing() -> None:
         assert len(hosts) == 2
 
     _with_gateway(lambda: next(marks), check)
+
+
+def test_a_first_route_must_bring_an_answer_and_later_ones_need_not() -> None:
+    """A rollback is confirmed although the champion is down for the moment."""
+    first, then = _document(), _document()
+    then["spec"]["rules"][0]["filters"][0]["requestRedirect"]["path"]["replaceFullPath"] = "/seamark/route/0123456789ab"
+    marks = [routes.fingerprint(first)]
+    statuses = [503]
+
+    async def check(confirmer: Confirmer, hosts: list[str]) -> None:
+        assert not await confirmer.confirmed(OWNER, first)
+        assert confirmer.problem(OWNER).endswith("answers 503 for the route")
+        statuses[0] = 404
+        assert await confirmer.confirmed(OWNER, first)
+        statuses[0], marks[0] = 503, "0123456789ab"
+        assert await confirmer.confirmed(OWNER, then)
+        confirmer.forget(OWNER)
+        assert not await confirmer.confirmed(OWNER, then)
+
+    _with_gateway(lambda: marks[0], check, lambda: statuses[0])
 
 
 def test_what_stands_against_asking_is_said() -> None:
