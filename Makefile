@@ -9,10 +9,10 @@ UV := .tools/bin/uv
 RUN := .venv/bin
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help install fmt lint generate test demo coverage clean
+.PHONY: help install fmt lint generate test e2e demo coverage clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 install: .venv/.installed ## make .venv with everything, from the lock file
 
@@ -38,8 +38,9 @@ lint: install ## formatting, lint, types, import layers
 	$(RUN)/mypy
 	$(RUN)/lint-imports
 
-generate: install ## remake generated pages (docs/metrics.md)
+generate: install ## remake generated pages, tables, schema and dashboards
 	$(RUN)/python docs/generate.py
+	$(RUN)/python charts/generate.py
 	$(RUN)/python charts/dashboards
 
 # What reads the alert rules as Prometheus does: this machine's, else that of Debian's package, which is not installed.

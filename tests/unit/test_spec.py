@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import datetime
 import math
@@ -42,6 +43,8 @@ SMALLEST: dict[str, Any] = {
     "spec": {"model": {"uri": "file:///models/churn"}},
 }
 
+DIGEST = "0123456789abcdef" * 4
+
 
 def manifest(**spec: object) -> dict[str, Any]:
     document = copy.deepcopy(SMALLEST)
@@ -65,7 +68,7 @@ def test_every_default_is_filled_in() -> None:
 
 def test_every_field_can_be_set() -> None:
     document = manifest(
-        model={"uri": "s3://bucket/churn", "format": "joblib", "trustPickle": True},
+        model={"uri": "s3://bucket/churn", "format": "joblib", "trustPickle": True, "digest": DIGEST},
         serving={"replicas": 2, "maxReplicas": 5, "runtime": "triton", "protocol": "v1", "resources": {"cpu": 1}},
         rollout={
             "strategy": "canary",
@@ -108,7 +111,7 @@ def test_every_field_can_be_set() -> None:
     document["status"] = {"champion": "churn-1"}
     deployment = parse(document)
     assert deployment.namespace == "prod"
-    assert deployment.model == Model("s3://bucket/churn", "joblib", True)
+    assert deployment.model == Model("s3://bucket/churn", "joblib", True, DIGEST)
     assert deployment.serving == Serving(2, 5, "triton", "v1", {"cpu": 1})
     assert deployment.rollout == Rollout(
         "canary",
@@ -185,11 +188,42 @@ def test_durations(text: str, seconds: float) -> None:
     assert duration(text, "x") == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("value", ["", "5", "m", "5 m", "-5m", "5m ", "5min", "1e3s", 5, None, True, "1.s", "5m3"])
+@pytest.mark.parametrize(
+    "value", ["", "5", "m", "5 m", "-5m", "5m ", "5min", "1e3s", 5, None, True, "1.s", "5m3", "5m\n", ".5h"]
+)
 def test_what_is_no_duration_is_refused(value: object) -> None:
     with pytest.raises(InvalidSpec) as error:
         duration(value, "spec.x")
     assert str(error.value) == f"spec.x: {value!r} is not a duration such as 250ms, 10s, 5m, 1h30m or 30d"
+
+
+@pytest.mark.parametrize("digit", ["٥", "५", "５", "𝟓", "²", "Ⅴ"])
+@pytest.mark.parametrize("form", ["{}m", "1{}m", "1.{}m", "1h{}m"])
+def test_a_duration_has_no_digits_but_those_of_ascii(digit: str, form: str) -> None:
+    with pytest.raises(InvalidSpec, match="is not a duration"):
+        duration(form.format(digit), "spec.x")
+
+
+@given(
+    st.from_regex(r"([0-9]{1,3}(\.[0-9]{1,3})?(ms|s|m|h|d)){1,3}", fullmatch=True),
+    st.integers(0, 20),
+    st.text(max_size=3),
+)
+def test_what_is_taken_for_a_duration_is_numbers_with_units_and_nothing_else(text: str, at: int, more: str) -> None:
+    assert 0 <= duration(text, "x") <= 3 * 1000 * 86400
+    changed = text[:at] + more + text[at:]
+    with contextlib.suppress(InvalidSpec):
+        assert duration(changed, "x") <= 3650 * 86400
+        assert re.fullmatch(r"([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+", changed)
+
+
+OTHER_DIGESTS = ["a" * 63, "a" * 65, "A" * 64, "g" * 64, "a" * 64 + "\n", "sha256:" + "a" * 64, "٣" * 64]
+
+
+@pytest.mark.parametrize("digest", OTHER_DIGESTS)
+def test_a_digest_is_written_in_one_way(digest: str) -> None:
+    with pytest.raises(InvalidSpec, match=r"^spec\.model\.digest: .* is not a SHA-256 of 64 lower-case hex"):
+        parse(manifest(model={"uri": "u", "digest": digest}))
 
 
 LONG = "x" * 3000
@@ -223,6 +257,8 @@ BAD_SPECS: list[tuple[str, object, str]] = [
     ("model", {"uri": LONG}, f".uri: '{'x' * 56}... is not one line of at most 2000 characters"),
     ("model", {"uri": "u", "format": "pickle"}, ".format: 'pickle' is not one of onnx, skops, joblib"),
     ("model", {"uri": "u", "trustPickle": "yes"}, ".trustPickle: 'yes' is not true or false"),
+    ("model", {"uri": "u", "digest": 3}, ".digest: 3 is not a SHA-256 of 64 lower-case hexadecimal digits"),
+    ("model", {"uri": "u", "digest": ""}, ".digest: '' is not a SHA-256 of 64 lower-case hexadecimal digits"),
     ("model", {"uri": "u", "url": 1}, ".url: unknown field; allowed here: digest, format, trustPickle, uri"),
     ("model", {"uri": "u", 3: 1}, ".3: unknown field; allowed here: digest, format, trustPickle, uri"),
     ("model", {"uri": "u", "a\nb": 1}, ".'a\\nb': unknown field; allowed here: digest, format, trustPickle, uri"),

@@ -95,10 +95,8 @@ class Confirmer:
                 if (shown := await self._shown(base, host(self._settings, owner))) != mark:
                     return f"the gateway at {base} has not got the route yet; it shows {shown or 'none'}"
             if owner.uid not in self._answered:
-                if (
-                    status := await self._status(base, host(self._settings, owner))
-                ) >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                    return f"the gateway at {base} answers {status} for the route"
+                if await self._status(base, host(self._settings, owner)) == HTTPStatus.SERVICE_UNAVAILABLE:
+                    return f"the gateway at {base} has the route, but nobody answers there yet"
                 self._answered.add(owner.uid)
         except SeamarkError as error:
             return str(error)
@@ -115,7 +113,7 @@ class Confirmer:
         return path.removeprefix(prefix) if path.startswith(prefix) else ""
 
     async def _status(self, base: str, name: str) -> int:
-        """What users of the host `name` are answered; below 500 a model server has answered, whatever it says."""
+        """What users of the host `name` are answered at /: but for 503 it is a model server's answer."""
         async with self._get(f"{base}/", name) as response:
             return response.status
 

@@ -146,7 +146,7 @@ def test_a_first_route_must_bring_an_answer_and_later_ones_need_not() -> None:
 
     async def check(confirmer: Confirmer, hosts: list[str]) -> None:
         assert not await confirmer.confirmed(OWNER, first)
-        assert confirmer.problem(OWNER).endswith("answers 503 for the route")
+        assert confirmer.problem(OWNER).endswith("has the route, but nobody answers there yet")
         statuses[0] = 404
         assert await confirmer.confirmed(OWNER, first)
         statuses[0], marks[0] = 503, "0123456789ab"

@@ -25,7 +25,7 @@ from seamark.actions import (
 )
 from seamark.decide import decide
 from seamark.evidence import Arm, Contract, Drift, Evidence, Violation
-from seamark.seen import Command, JobSeen, ModelSeen, RevisionSeen, RouteSeen, Seen, Verb
+from seamark.seen import Alerts, Command, JobSeen, ModelSeen, RevisionSeen, RouteSeen, Seen, Verb
 from seamark.spec import Gate, Model, ModelDeployment
 from seamark.state import Route, State
 
@@ -64,6 +64,7 @@ class World:
         self.has_challenger_evidence = True
         self.drift: tuple[Drift, ...] = ()
         self.contract: Contract | None = None
+        self.alerts: Alerts | None = None  # None: no alert manager is used
         self.labels = (0, 0)  # since the drift began, in all
         self.events: list[Notify] = []
         self.records: list[Record] = []
@@ -107,6 +108,10 @@ class World:
     def no_drift(self, *features: str) -> None:
         self.drift = tuple(Drift("feature", feature, 0.01, 0.1, 1000) for feature in features)
 
+    def fire(self, *features: str, kind: str = "feature") -> None:
+        """An alert manager is used, and just these alerts fire there."""
+        self.alerts = Alerts(frozenset((kind, feature) for feature in features))
+
     def violate(self, violating: int, rows: int = 100) -> None:
         self.contract = Contract(rows, violating, (Violation("age", "range", violating),) if violating else ())
 
@@ -137,6 +142,7 @@ class World:
             evidence=self.evidence(),
             jobs=dict(self.jobs),
             commands=tuple(self.commands),
+            alerts=self.alerts,
         )
 
     # --- decide and apply

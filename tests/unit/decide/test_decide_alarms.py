@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from seamark.evidence import Contract, Drift, Evidence
+from seamark.seen import Alerts
 from seamark.spec import Trigger
 
 Make = Callable[..., Any]
@@ -150,6 +151,114 @@ def test_drift_of_another_champion_says_nothing(deployed: Make) -> None:
     world.evidence = lambda: old
     world.ticks(2)
     assert "Alarm" not in world.kinds()
+
+
+# --- an alert manager
+
+UNKNOWN = Alerts(None)
+AGE = ("feature", "age")
+
+
+def firing(*alerts: tuple[str, str]) -> Alerts:
+    return Alerts(frozenset(alerts))
+
+
+@pytest.mark.parametrize(
+    ("alerts", "lasted", "is_raised"),
+    [
+        pytest.param(None, 299.0, False, id="no alert manager: it must last"),
+        pytest.param(None, 300.0, True, id="no alert manager: it has lasted"),
+        pytest.param(UNKNOWN, 1e6, False, id="it does not answer"),
+        pytest.param(firing(), 1e6, False, id="nothing fires, or all is silenced"),
+        pytest.param(firing(("feature", "income")), 1e6, False, id="another feature's alert"),
+        pytest.param(firing(("prediction", "age")), 1e6, False, id="another kind's alert"),
+        pytest.param(firing(AGE), 1e6, True, id="it fires"),
+        pytest.param(firing(AGE), 0.0, True, id="it fires at once: its rule has waited"),
+        pytest.param(firing(AGE, ("skew", "")), 1e6, True, id="it fires beside others"),
+    ],
+)
+def test_drift_counts_when_it_lasts_or_where_there_is_an_alert_manager_while_its_alert_fires(
+    deployed: Make, alerts: Alerts | None, lasted: float, is_raised: bool
+) -> None:
+    world = deployed()
+    world.alerts = alerts
+    world.drift = (finding(since=world.now + 1 - lasted),)
+    world.tick()
+    assert ("Alarm" in world.kinds()) is is_raised
+    assert world.state.alarms == ((AGE,) if is_raised else ())
+
+
+def test_an_alert_without_drift_in_the_evidence_raises_nothing(deployed: Make) -> None:
+    world = deployed()
+    world.fire("age", "income")
+    world.drift = (finding("age", score=0.05),)
+    world.ticks(3)
+    assert world.kinds() == ["Deployed"]
+
+
+def test_an_alarm_names_only_what_fires(deployed: Make) -> None:
+    world = deployed()
+    world.fire("income")
+    world.drift_in("age", "income")
+    world.tick()
+    assert world.events[-1].message == "feature drift: income (score 0.5, threshold 0.1)"
+    world.fire("age", "income")
+    world.tick()
+    assert world.state.alarms == (AGE, ("feature", "income"))
+    assert world.kinds() == ["Deployed", "Alarm", "Alarm"]
+
+
+def test_a_kind_without_features_has_an_alert_without_one(deployed: Make) -> None:
+    world = deployed()
+    world.drift_in("", kind="prediction")
+    world.fire("prediction", kind="prediction")
+    world.tick()
+    assert "Alarm" not in world.kinds()
+    world.fire("", kind="prediction")
+    world.tick()
+    assert world.told()[-1] == ("Alarm", "PredictionDrift")
+
+
+def test_while_the_alert_manager_does_not_answer_no_alarm_clears_and_after_it_does(deployed: Make) -> None:
+    world = deployed()
+    world.fire("age")
+    world.drift_in("age")
+    world.tick()
+    world.alerts = UNKNOWN
+    world.no_drift("age")
+    world.ticks(3)
+    assert (world.kinds(), world.state.alarms) == (["Deployed", "Alarm"], (AGE,))
+    world.fire()
+    world.ticks(3)
+    assert (world.kinds(), world.state.alarms) == (["Deployed", "Alarm", "AlarmCleared"], ())
+
+
+def test_a_silence_neither_clears_an_alarm_while_drift_is_there_nor_raises_it_again_at_its_end(deployed: Make) -> None:
+    world = deployed()
+    world.drift_in("age")
+    for _ in range(2):
+        world.fire("age")
+        world.ticks(3)
+        world.fire()
+        world.ticks(3)
+    assert (world.kinds(), world.state.alarms) == (["Deployed", "Alarm"], (AGE,))
+
+
+def test_an_alarm_raised_before_an_alert_manager_was_used_is_kept(deployed: Make) -> None:
+    world = deployed()
+    world.drift_in("age")
+    world.tick()
+    world.fire()
+    world.ticks(3)
+    assert (world.kinds(), world.state.alarms) == (["Deployed", "Alarm"], (AGE,))
+
+
+def test_broken_input_needs_no_alert(deployed: Make) -> None:
+    world = deployed()
+    world.alerts = UNKNOWN
+    world.violate(30)
+    world.tick()
+    assert world.kinds()[-1] == "ContractViolated"
 
 
 # --- the contract

@@ -39,6 +39,46 @@ def test_promote_skips_to_the_end(deployed: Make) -> None:
     assert world.told()[-2:] == [("WeightChanged", "WeightChanged"), ("Promoted", "PromotedByPerson")]
 
 
+@pytest.mark.parametrize(
+    ("by", "reason", "why"),
+    [
+        ("", "", "a person promoted it"),
+        ("ada", "", "ada promoted it"),
+        ("", "the holidays begin", "a person promoted it: the holidays begin"),
+        ("ada", "the holidays begin", "ada promoted it: the holidays begin"),
+    ],
+)
+def test_who_promoted_and_why_is_told_and_kept_for_the_audit(deployed: Make, by: str, reason: str, why: str) -> None:
+    world = under_test(deployed, governance={"approvals": 1})
+    world.command("promote", by=by, reason=reason)
+    world.tick()
+    assert (world.state.rollout.by, world.state.rollout.because) == (by, reason)
+    world.command("approve", by="grace")
+    world.until(lambda: world.state.champion == world.name("b"), limit=3)
+    told, kept = world.events[-1], world.records[-1]
+    assert told.message == f"churn-bbbbbbbb is the champion, after churn-aaaaaaaa: {why}"
+    assert (told.reason, kept.reason) == ("PromotedByPerson", "PromotedByPerson")
+    for evidence in (told.evidence, kept.evidence):
+        said = {field: evidence[field] for field in ("by", "because", "approvers", "previous")}
+        assert said == {"by": by, "because": reason, "approvers": ["grace"], "previous": world.name("a")}
+
+
+def test_a_promotion_by_the_gates_names_nobody(deployed: Make) -> None:
+    world = deployed(rollout={"steps": (Hold(10),)})
+    world.name_model("b")
+    world.until(lambda: world.state.champion == world.name("b"))
+    for evidence in (world.events[-1].evidence, world.records[-1].evidence):
+        assert not {"by", "because"} & set(evidence)
+
+
+def test_of_two_who_promote_the_last_one_answers_for_it(deployed: Make) -> None:
+    world = under_test(deployed)
+    world.command("promote", by="ada", reason="first")
+    world.command("promote", by="grace")
+    world.until(lambda: world.state.champion == world.name("b"), limit=3)
+    assert (world.records[-1].evidence["by"], world.records[-1].evidence["because"]) == ("grace", "")
+
+
 def test_promote_overrules_a_bad_verdict(deployed: Make) -> None:
     world = under_test(deployed)
     world.command("promote")

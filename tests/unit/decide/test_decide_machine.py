@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from seamark.actions import Decision, StartRetraining
-from seamark.seen import RevisionSeen, RouteSeen, Seen
+from seamark.actions import Decision, Record, StartRetraining
+from seamark.evidence import Drift
+from seamark.seen import Alerts, RevisionSeen, RouteSeen, Seen
 from seamark.spec import Hold, Inconclusive, Shadow, Step, Trigger, Weight
 from seamark.state import State
 
@@ -28,6 +29,8 @@ STEPS: tuple[tuple[Step, ...], ...] = (
 )
 BUDGET = 40.0
 LETTERS = "abcd"
+DRIFTS = (("feature", "age"), ("prediction", ""))
+ALERTS = (None, (), DRIFTS[:1], DRIFTS[1:], DRIFTS, (("feature", "income"),))  # None: the alert manager does not answer
 
 
 def is_judged(steps: tuple[Step, ...], reached: int) -> bool:
@@ -76,15 +79,24 @@ class Machine(RuleBasedStateMachine):
         approvals=st.sampled_from([0, 0, 1]),
         replicas=st.sampled_from([1, 1, 2]),
         is_deployed=st.sampled_from([True, True, False]),
+        has_alerts=st.sampled_from([False, True, True]),
     )
-    def begin(self, steps: tuple[Step, ...], action: str, approvals: int, replicas: int, is_deployed: bool) -> None:
+    def begin(
+        self, steps: tuple[Step, ...], action: str, approvals: int, replicas: int, is_deployed: bool, has_alerts: bool
+    ) -> None:
         self.world = type(self).make(
             rollout={"steps": steps, "on_inconclusive": Inconclusive(action, BUDGET), "progress_deadline": 60.0},
-            retraining={"on": (Trigger(drift="feature"),), "min_labels": 1, "cooldown": 20.0, "deadline": 50.0},
+            retraining={
+                "on": (Trigger(drift="feature"), Trigger(drift="prediction")),
+                "min_labels": 1,
+                "cooldown": 20.0,
+                "deadline": 50.0,
+            },
             governance={"approvals": approvals},
             serving={"replicas": replicas},
         )
         self.world.labels = (10, 10)
+        self.world.alerts = Alerts(None) if has_alerts else None
         self.episodes: dict[str, int] = {}
         if is_deployed:
             self.some_ticks()
@@ -102,6 +114,7 @@ class Machine(RuleBasedStateMachine):
         self.check_raise(before, decision)
         self.check_abort(before, decision, seen)
         self.check_confirmed(before, decision, seen)
+        self.check_alerts(before, decision, seen)
         return decision
 
     @rule(seconds=st.sampled_from([0.3, 1.0, 5.0, 12.0, 45.0]))
@@ -180,6 +193,24 @@ class Machine(RuleBasedStateMachine):
             assert seen.route is not None
             assert seen.route.weights in (before.route.weights, route.weights)
 
+    def check_alerts(self, before: State, decision: Decision, seen: Seen) -> None:
+        """Where an alert manager is used, drift is acted on only while its alert fires; unknown holds."""
+        if seen.alerts is None:
+            return
+        firing, after = seen.alerts.firing, decision.state
+        kinds = {kind for kind, _ in firing or ()}
+        for action in decision.actions:
+            if isinstance(action, Record) and action.what == "StartRetraining":
+                assert action.evidence["cause"].split()[:2] in [[kind, "drift"] for kind in kinds], (
+                    "no alert of it fires"
+                )
+        if before.retraining.episode == after.retraining.episode:
+            assert before.retraining.starts == after.retraining.starts
+        else:
+            assert kinds, "an episode is a start, and no alert fires"
+        assert set(after.alarms) - set(before.alarms) <= (firing or set()), "an alarm without its alert"
+        assert firing is not None or after.alarms == before.alarms, "unknown raises nothing and clears nothing"
+
     # --- what happens: few rules, so that time passes in every third or so and deep states are reached
 
     @rule(kind=st.sampled_from(sorted(FAULTS)), letter=st.sampled_from(LETTERS), is_on=st.booleans())
@@ -199,13 +230,20 @@ class Machine(RuleBasedStateMachine):
     def person(self, verb: Any, by: str) -> None:
         self.world.command(verb, by)
 
-    @rule(has_drift=st.booleans(), violating=st.sampled_from([0, 50]))
-    def data(self, has_drift: bool, violating: int) -> None:
-        self.world.violate(violating)
-        if has_drift:
-            self.world.drift_in("age")
-        else:
-            self.world.no_drift("age")
+    @rule(
+        drifts=st.sampled_from([(), DRIFTS[:1], DRIFTS[:1], DRIFTS]),
+        violating=st.sampled_from([0, 0, 50]),
+        firing=st.sampled_from(ALERTS),
+    )
+    def data(self, drifts: Any, violating: int, firing: Any) -> None:
+        world = self.world
+        world.violate(violating)
+        world.drift = tuple(
+            Drift(*key, 0.5, 0.1, 1000, world.now - 10_000) if key in drifts else Drift(*key, 0.01, 0.1, 1000)
+            for key in DRIFTS
+        )
+        if world.alerts is not None:
+            world.alerts = Alerts(None if firing is None else frozenset(firing))
 
     @precondition(lambda self: self.is_training())
     @rule(letter=st.sampled_from([None, "a", "b", "c"]), digest=st.sampled_from([None, None, "garbage", ""]))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from seamark.actions import StartRetraining, StopRetraining
-from seamark.seen import JobSeen
+from seamark.seen import Alerts, JobSeen
 from seamark.spec import Hold, Trigger, Weight
 
 Make = Callable[..., Any]
@@ -105,6 +105,86 @@ def test_another_trigger_does_not_wait_for_the_labels_of_drift(deployed: Make) -
     world.drift_in("age")
     world.tick()
     assert world.started[0].cause == "900 new labels"
+
+
+@pytest.mark.parametrize(
+    ("alerts", "lasted", "starts"),
+    [
+        pytest.param(None, 299.0, False, id="no alert manager: it must last"),
+        pytest.param(None, 300.0, True, id="no alert manager: it has lasted"),
+        pytest.param(Alerts(None), 1e6, False, id="it does not answer"),
+        pytest.param(Alerts(frozenset()), 1e6, False, id="nothing fires, or all is silenced"),
+        pytest.param(Alerts(frozenset({("feature", "income")})), 1e6, False, id="another feature's alert"),
+        pytest.param(Alerts(frozenset({("prediction", "age")})), 1e6, False, id="another kind's alert"),
+        pytest.param(Alerts(frozenset({("feature", "age")})), 0.0, True, id="it fires"),
+    ],
+)
+def test_drift_starts_a_job_when_it_lasts_or_where_there_is_an_alert_manager_while_its_alert_fires(
+    deployed: Make, alerts: Alerts | None, lasted: float, starts: bool
+) -> None:
+    world = watching(deployed)
+    world.alerts = alerts
+    world.drift_in("age", since=world.now + 1 - lasted)
+    world.tick()
+    assert [job.cause for job in world.started] == (["feature drift in age"] if starts else [])
+
+
+def test_a_silence_while_retraining_waits_stops_it_and_its_end_lets_it_start(deployed: Make) -> None:
+    world = watching(deployed)
+    world.fire("age")
+    world.drift_in("age")
+    world.labels = (120, 120)
+    world.tick()
+    assert world.state.retraining.waiting == "waiting for labels: 120 of 500"
+    world.fire()
+    world.labels = (1000, 1000)
+    world.ticks(3, 1000)
+    assert (world.started, world.state.retraining.waiting) == ([], "")
+    world.fire("age")
+    world.tick()
+    assert len(world.started) == 1
+
+
+@pytest.mark.parametrize("alerts", [Alerts(None), Alerts(frozenset())], ids=["no answer", "a silence"])
+def test_a_job_that_has_started_goes_on_though_its_alert_does_not(deployed: Make, alerts: Alerts) -> None:
+    world = watching(deployed)
+    world.fire("age")
+    world.drift_in("age")
+    world.tick()
+    world.alerts = alerts
+    world.ticks(3)
+    assert world.state.retraining.job == "churn-retrain-1"
+    world.jobs.clear()
+    world.tick(60)
+    assert [job.job for job in world.started] == ["churn-retrain-1"] * 2, "a lost one is asked for again"
+    world.job_ends("b")
+    world.until(lambda: world.state.champion == world.name("b"))
+
+
+def test_a_job_names_and_dates_only_the_drift_whose_alert_fires(deployed: Make) -> None:
+    world = watching(deployed)
+    world.drift_in("age", "income")
+    early, late = world.drift
+    world.drift = (replace(early, since=world.now - 5000), replace(late, since=world.now - 2000))
+    began = world.now - 2000
+    world.fire("income")
+    world.tick()
+    assert (world.started[0].cause, world.started[0].since) == ("feature drift in income", began)
+
+
+@pytest.mark.parametrize("alerts", [Alerts(None), Alerts(frozenset())], ids=["no answer", "a silence"])
+def test_new_labels_and_schedules_need_no_alert(deployed: Make, alerts: Alerts) -> None:
+    world = watching(deployed, Trigger(drift="feature"), Trigger(new_labels=900))
+    world.alerts = alerts
+    world.drift_in("age")
+    world.tick()
+    assert [job.cause for job in world.started] == ["900 new labels"]
+    world = watching(deployed, Trigger(drift="feature"), Trigger(schedule="0 * * * *"))
+    world.alerts = alerts
+    world.drift_in("age")
+    world.tick()
+    world.tick(HOUR)
+    assert [job.cause for job in world.started] == ["schedule 0 * * * *"]
 
 
 def test_new_labels_start_a_job_and_count_anew_from_there(deployed: Make) -> None:
