@@ -67,8 +67,11 @@ def test_killed_at_every_step_of_a_rollout_it_ends_as_if_it_had_not_been(
     scene: Any, operator: Operator, when: str
 ) -> None:
     manifest = scene.manifest()
-    manifest["spec"]["rollout"] |= {
-        "steps": [{"shadow": {"for": "2s"}}, {"weight": 20}, {"hold": {}}],
+    # Every turn but the last has something to write, also when it is the next that dies.
+    walk = [step for weight in (2, 5, 10, 15) for step in ({"weight": weight}, {"hold": {"for": "1s"}})]
+    manifest["spec"]["rollout"] = {
+        "steps": [{"shadow": {"for": "2s"}}, *walk, {"weight": 20}, {"hold": {}}],
+        "gates": [],
         "progressDeadline": "90s",
     }
     first = scene.serve(manifest)
