@@ -564,7 +564,7 @@ def _rollout(value: object, path: str) -> Rollout:
 def _false_alarms(value: object, path: str) -> FalseAlarms:
     if isinstance(value, str) and "/" in value:
         count, _, period = value.partition("/")
-        if re.fullmatch(r"\d+(\.\d+)?", count) and 0 < float(count) <= 1e6:
+        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", count) and 0 < float(count) <= 1e6:
             return FalseAlarms(float(count), _positive_duration(period, path))
     raise InvalidSpec(path, f"{_show(value)} is not a budget such as 1/30d: alarms per duration")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, assert_never
 
 from seamark import durations
 from seamark.actions import Decision, Verdict
@@ -78,7 +78,8 @@ def _step(facts: Facts, state: State) -> str:
         return "all steps are done: promoting"
     spent = durations.text(elapsed(facts, state, rollout) // 1)
     place = f"{rollout.step + 1} of {len(steps)}"
-    match steps[rollout.step]:
+    step = steps[rollout.step]
+    match step:
         case Shadow(percent, seconds):
             return f"{place}: shadow {spent} of {durations.text(seconds)}, {percent} % copied"
         case Weight(weight):
@@ -88,6 +89,8 @@ def _step(facts: Facts, state: State) -> str:
             if seconds is None:
                 return f"{place}: hold until a person promotes, at {weight} %"
             return f"{place}: hold {spent} of {durations.text(seconds)} at {weight} %"
+        case _:
+            assert_never(step)
 
 
 def _weight_before(spec: ModelDeployment, step: int) -> int:

@@ -34,7 +34,7 @@ def holds(key: bytes, token: str, scope: str, now: float) -> bool:
     expiry, _, signature = rest.partition(".")
     if said != scope or not _EXPIRY.fullmatch(expiry):
         return False
-    is_right = hmac.compare_digest(signature.encode(), _signature(key, said, expiry).encode())
+    is_right = hmac.compare_digest(signature.encode(errors="replace"), _signature(key, said, expiry).encode())
     return is_right and (expiry == "0" or now < int(expiry))
 
 

@@ -45,3 +45,20 @@ def test_latency_bounds_grow_by_a_quarter_from_a_tenth_of_a_millisecond_to_ten_s
     assert LATENCY_BOUNDS[-2] < 10 <= LATENCY_BOUNDS[-1]
     for low, high in itertools.pairwise(LATENCY_BOUNDS):
         assert 1.24 < high / low < 1.26
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_a_gauge_of_time_or_size_names_its_unit_last(metric: Metric) -> None:
+    for unit, text in (("seconds", "seconds"), ("bytes", "Bytes")):
+        if metric.name.endswith(f"_{unit}"):
+            assert metric.kind in ("gauge", "histogram")
+            assert text in metric.help or metric.kind == "histogram"
+    assert ("timestamp" in metric.name) == metric.name.endswith("_timestamp_seconds")
+
+
+def test_the_operators_own_metrics_are_told_apart_from_those_of_a_deployment() -> None:
+    own = {metric.name for metric in METRICS if not metric.has_common}
+    assert own == {metric.name for metric in METRICS if metric.name.startswith("seamark_operator_")}
+    assert {CATALOGUE[name].source for name in own} == {"operator"}
+    told = CATALOGUE["seamark_rollout_event_timestamp_seconds"]
+    assert (told.source, told.all_labels) == ("operator", (*COMMON, "event"))

@@ -30,6 +30,7 @@ STEPS: tuple[tuple[Step, ...], ...] = (
 BUDGET = 40.0
 LETTERS = "abcd"
 DRIFTS = (("feature", "age"), ("prediction", ""))
+DRIFTING = ((), DRIFTS[:1], DRIFTS[:1], DRIFTS)
 ALERTS = (None, (), DRIFTS[:1], DRIFTS[1:], DRIFTS, (("feature", "income"),))  # None: the alert manager does not answer
 
 
@@ -78,11 +79,21 @@ class Machine(RuleBasedStateMachine):
         action=st.sampled_from(["extend", "extend", "pause", "promote"]),
         approvals=st.sampled_from([0, 0, 1]),
         replicas=st.sampled_from([1, 1, 2]),
-        is_deployed=st.sampled_from([True, True, False]),
+        models=st.sampled_from(["", "a", "ab", "ab"]),
         has_alerts=st.sampled_from([False, True, True]),
+        drifts=st.sampled_from(DRIFTING),
+        firing=st.sampled_from(ALERTS),
     )
     def begin(
-        self, steps: tuple[Step, ...], action: str, approvals: int, replicas: int, is_deployed: bool, has_alerts: bool
+        self,
+        steps: tuple[Step, ...],
+        action: str,
+        approvals: int,
+        replicas: int,
+        models: str,
+        has_alerts: bool,
+        drifts: Any,
+        firing: Any,
     ) -> None:
         self.world = type(self).make(
             rollout={"steps": steps, "on_inconclusive": Inconclusive(action, BUDGET), "progress_deadline": 60.0},
@@ -98,10 +109,10 @@ class Machine(RuleBasedStateMachine):
         self.world.labels = (10, 10)
         self.world.alerts = Alerts(None) if has_alerts else None
         self.episodes: dict[str, int] = {}
-        if is_deployed:
+        for letter in models:
+            self.world.name_model(letter)
             self.some_ticks()
-            self.world.name_model("b")
-            self.tick(1.0)
+        self.data(drifts, 0, firing)
 
     # --- the driver
 
@@ -231,7 +242,7 @@ class Machine(RuleBasedStateMachine):
         self.world.command(verb, by)
 
     @rule(
-        drifts=st.sampled_from([(), DRIFTS[:1], DRIFTS[:1], DRIFTS]),
+        drifts=st.sampled_from(DRIFTING),
         violating=st.sampled_from([0, 0, 50]),
         firing=st.sampled_from(ALERTS),
     )
@@ -244,6 +255,7 @@ class Machine(RuleBasedStateMachine):
         )
         if world.alerts is not None:
             world.alerts = Alerts(None if firing is None else frozenset(firing))
+        self.tick(1.0)
 
     @precondition(lambda self: self.is_training())
     @rule(letter=st.sampled_from([None, "a", "b", "c"]), digest=st.sampled_from([None, None, "garbage", ""]))
