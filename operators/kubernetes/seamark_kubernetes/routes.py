@@ -102,8 +102,12 @@ def _rules(settings: Settings, route: Route) -> list[Document]:
     if route.mirror is not None:
         main["filters"] = [_mirror(*route.mirror)]
     # Gateways prefer the rule that matches more, whatever the order. But Envoy Gateway names clusters by the rule's
-    # place: if the main rule moved when testers leave, requests would for an instant go to a cluster that is no more.
-    return [main, _testers(route) or _nobody(weights[0][0])]
+    # place, and loses them, for an instant or for good, when a rule moves or changes between one cluster and one for
+    # each backend. So every kind of rule has a place of its own, which somebody holds while it is not in use.
+    anyone = weights[0][0]
+    together, separate = (_nobody(anyone, apart=False), main) if apart else (main, _nobody(anyone, apart=True))
+    rules = [together, _testers(route) or _nobody(anyone, apart=False)]
+    return [*rules, separate] if settings.envoy else rules
 
 
 _ALL = {"type": "PathPrefix", "value": "/"}
@@ -120,10 +124,10 @@ def _testers(route: Route) -> Document | None:
     return {"matches": matches, "backendRefs": backends, "timeouts": {"request": _REQUEST_TIMEOUT}}
 
 
-def _nobody(revision: str) -> Document:
-    """Holds the testers' place while there are none."""
+def _nobody(revision: str, *, apart: bool) -> Document:
+    """Holds the place of a rule that is not in use."""
     header = {"type": "Exact", "name": "x-seamark-nobody", "value": "nobody"}
-    backends = [_backend(revision, 1, apart=False)]
+    backends = [_backend(revision, 1, apart=apart)]
     return {"matches": [{"path": _ALL, "headers": [header]}], "backendRefs": backends}
 
 
