@@ -125,7 +125,7 @@ class Applier:
 
     async def _route(self, owner: Owner, action: Route) -> None:
         """What belongs to the route first, so that no request meets it alone."""
-        companions = routes.companions(self._settings, owner, action)
+        companions = routes.companions(self._settings, owner)
         for kind, document in companions:
             await self._api.apply(kind, owner.namespace, document)
         await self._api.apply(HTTP_ROUTE, owner.namespace, routes.http_route(self._settings, owner, action))

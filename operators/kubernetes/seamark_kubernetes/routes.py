@@ -1,11 +1,11 @@
 """A deployment's HTTPRoute: who answers its users, and in what shares. Pure: values in, documents out.
 
-Gateway API has no weights by user and no way back from a revision that fails. Envoy Gateway's BackendTrafficPolicy has
-both; on other gateways a route without them is made.
+Gateway API has no way back from a revision that fails. Envoy Gateway's BackendTrafficPolicy has: with one cluster of
+all backends, Envoy retries a failed request at the other revision, so that a bad challenger fails no user. On other
+gateways a route without it is made.
 
-With one cluster of all backends, Envoy retries a failed request at the other revision, so that a bad challenger fails
-no user. Sticky users need a cluster for each backend (a filter on a backend makes Envoy Gateway choose that): then the
-challenger's users are retried at the challenger only.
+Users do not stick to a side yet. Envoy Gateway can do that with a cluster for each backend, but version 1.9.1 then
+leaves new clusters out until something else changes, and answers 500 meanwhile.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def host(settings: Settings, owner: Owner) -> str:
 
 def http_route(settings: Settings, owner: Owner, route: Route) -> Document:
     """The HTTPRoute that sends users where `route` says."""
-    rules = _rules(settings, route)
-    mark = hashlib.sha256(json.dumps([rules, route.sticky], sort_keys=True).encode()).hexdigest()[:12]
+    rules = _rules(route)
+    mark = hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()[:12]
     namespace, name = settings.gateway
     return {
         "apiVersion": HTTP_ROUTE.api_version,
@@ -89,25 +89,18 @@ def _confirming(mark: str) -> Document:
     }
 
 
-def _rules(settings: Settings, route: Route) -> list[Document]:
+def _rules(route: Route) -> list[Document]:
     weights = sorted((name, weight) for name, weight in route.weights.items() if weight)
-    # The champion's share comes first and shrinks at its end: as the challenger grows, people only move to it.
-    weights.sort(key=lambda one: one[0] != route.fallback)
-    apart = route.sticky is not None and settings.envoy
     main: Document = {
         "matches": [{"path": _ALL}],
-        "backendRefs": [_backend(name, weight, apart=apart) for name, weight in weights],
+        "backendRefs": [_backend(name, weight) for name, weight in weights],
         "timeouts": {"request": _REQUEST_TIMEOUT},
     }
     if route.mirror is not None:
         main["filters"] = [_mirror(*route.mirror)]
     # Gateways prefer the rule that matches more, whatever the order. But Envoy Gateway names clusters by the rule's
-    # place, and loses them, for an instant or for good, when a rule moves or changes between one cluster and one for
-    # each backend. So every kind of rule has a place of its own, which somebody holds while it is not in use.
-    anyone = weights[0][0]
-    together, separate = (_nobody(anyone, apart=False), main) if apart else (main, _nobody(anyone, apart=True))
-    rules = [together, _testers(route) or _nobody(anyone, apart=False)]
-    return [*rules, separate] if settings.envoy else rules
+    # place: if the main rule moved when testers leave, requests would for an instant go to a cluster that is no more.
+    return [main, _testers(route) or _nobody(weights[0][0])]
 
 
 _ALL = {"type": "PathPrefix", "value": "/"}
@@ -120,24 +113,19 @@ def _testers(route: Route) -> Document | None:
     matches = [
         {"path": _ALL, "headers": [{"type": "Exact", "name": header, "value": value}]} for header, value in route.match
     ]
-    backends = [_backend(route.match_to, 1, apart=False)]
+    backends = [_backend(route.match_to, 1)]
     return {"matches": matches, "backendRefs": backends, "timeouts": {"request": _REQUEST_TIMEOUT}}
 
 
-def _nobody(revision: str, *, apart: bool) -> Document:
-    """Holds the place of a rule that is not in use."""
+def _nobody(revision: str) -> Document:
+    """Holds the testers' place while there are none."""
     header = {"type": "Exact", "name": "x-seamark-nobody", "value": "nobody"}
-    backends = [_backend(revision, 1, apart=apart)]
+    backends = [_backend(revision, 1)]
     return {"matches": [{"path": _ALL, "headers": [header]}], "backendRefs": backends}
 
 
-def _backend(revision: str, weight: int, *, apart: bool) -> Document:
-    backend: Document = {"group": "", "kind": "Service", "name": names.service(revision), "port": _PORT}
-    backend["weight"] = weight
-    if apart:
-        header = {"name": "x-seamark-arm", "value": revision}
-        backend["filters"] = [{"type": "ResponseHeaderModifier", "responseHeaderModifier": {"set": [header]}}]
-    return backend
+def _backend(revision: str, weight: int) -> Document:
+    return {"group": "", "kind": "Service", "name": names.service(revision), "port": _PORT, "weight": weight}
 
 
 def _mirror(revision: str, percent: int) -> Document:
@@ -150,7 +138,7 @@ def companion_kinds(settings: Settings) -> tuple[Kind, ...]:
     return (BACKEND_TRAFFIC_POLICY,) if settings.envoy else ()
 
 
-def companions(settings: Settings, owner: Owner, route: Route) -> list[tuple[Kind, Document]]:
+def companions(settings: Settings, owner: Owner) -> list[tuple[Kind, Document]]:
     """What this gateway needs beside the route, named as the route."""
     if not settings.envoy:
         return []
@@ -158,11 +146,6 @@ def companions(settings: Settings, owner: Owner, route: Route) -> list[tuple[Kin
         "targetRefs": [{"group": HTTP_ROUTE.group, "kind": HTTP_ROUTE.kind, "name": names.route(owner.name)}],
         "retry": _RETRY,
     }
-    if route.sticky is not None:
-        policy["loadBalancer"] = {
-            "type": "ConsistentHash",
-            "consistentHash": {"type": "Headers", "headers": [{"name": route.sticky}]},
-        }
     document = {
         "apiVersion": BACKEND_TRAFFIC_POLICY.api_version,
         "kind": BACKEND_TRAFFIC_POLICY.kind,

@@ -41,7 +41,7 @@ def test_routes_show_the_same_fingerprint_only_when_they_do_the_same(one: Route,
 
 
 def _does(route: Route) -> tuple[object, ...]:
-    return dict(route.weights), route.mirror, route.sticky, route.match, route.match_to
+    return dict(route.weights), route.mirror, route.match, route.match_to
 
 
 def test_the_route_hangs_on_the_gateway_and_belongs_to_the_deployment() -> None:
@@ -52,50 +52,12 @@ def test_the_route_hangs_on_the_gateway_and_belongs_to_the_deployment() -> None:
     assert document["metadata"]["labels"]["seamark.dev/deployment"] == "churn"
 
 
-def test_the_champions_share_comes_first_so_that_growth_moves_users_one_way() -> None:
-    route = Route({NEW: 10, OLD: 90}, fallback=OLD, sticky="x-user-id")
-    main = routes.http_route(SETTINGS, OWNER, route)["spec"]["rules"][3]
-    assert [backend["name"] for backend in main["backendRefs"]] == [f"{OLD}-predictor", f"{NEW}-predictor"]
-    assert all("filters" in backend for backend in main["backendRefs"])
-
-
-@given(wanted)
-def test_every_kind_of_rule_keeps_its_place_and_its_kind_of_cluster(route: Route) -> None:
-    """Envoy Gateway loses clusters of rules that move, or change between one cluster and one for each backend."""
-    rules = routes.http_route(SETTINGS, OWNER, route)["spec"]["rules"]
-    assert len(rules) == 4
-    assert [all("filters" in backend for backend in rule["backendRefs"]) for rule in rules[1:]] == [False, False, True]
-    in_use = [not any("headers" in match for match in rule["matches"]) for rule in rules[1:]]
-    assert in_use == [route.sticky is None, False, route.sticky is not None]
-
-
-def test_without_sticky_users_backends_bear_no_filter_so_that_a_failure_is_retried_at_the_other() -> None:
-    main = routes.http_route(SETTINGS, OWNER, Route({OLD: 90, NEW: 10}, fallback=OLD))["spec"]["rules"][1]
-    assert not any("filters" in backend for backend in main["backendRefs"])
-
-
 def test_testers_meet_the_challenger_by_any_of_their_headers_before_the_shares_count() -> None:
     route = Route({OLD: 100}, match=(("x-tester", "yes"), ("x-team", "ml")), match_to=NEW)
     main, testers = routes.http_route(SETTINGS, OWNER, route)["spec"]["rules"][1:3]
     assert [match["headers"][0]["name"] for match in testers["matches"]] == ["x-tester", "x-team"]
     assert [backend["name"] for backend in testers["backendRefs"]] == [f"{NEW}-predictor"]
     assert [backend["name"] for backend in main["backendRefs"]] == [f"{OLD}-predictor"]
-
-
-@pytest.mark.parametrize(("sticky", "balanced"), [(None, False), ("x-user-id", True)])
-def test_envoy_gateway_retries_and_keeps_users_on_one_side_where_asked(sticky: str | None, balanced: bool) -> None:
-    [(kind, policy)] = routes.companions(SETTINGS, OWNER, Route({OLD: 90, NEW: 10}, sticky=sticky))
-    assert kind in routes.companion_kinds(SETTINGS)
-    assert 500 in policy["spec"]["retry"]["retryOn"]["httpStatusCodes"]
-    assert ("loadBalancer" in policy["spec"]) is balanced
-
-
-def test_other_gateways_get_nothing_that_they_do_not_know() -> None:
-    route = Route({OLD: 90, NEW: 10}, sticky="x-user-id")
-    assert routes.companions(ELSEWHERE, OWNER, route) == []
-    assert routes.companion_kinds(ELSEWHERE) == ()
-    main = routes.http_route(ELSEWHERE, OWNER, route)["spec"]["rules"][1]
-    assert not any("filters" in backend for backend in main["backendRefs"])
 
 
 @pytest.mark.parametrize(
@@ -110,6 +72,20 @@ def test_other_gateways_get_nothing_that_they_do_not_know() -> None:
 def test_a_route_of_someone_else_tells_nothing(document: dict[str, object]) -> None:
     assert routes.route_seen(document) is None
     assert routes.fingerprint(document) == ""
+
+
+@given(wanted)
+def test_every_kind_of_rule_keeps_its_place(route: Route) -> None:
+    """Envoy Gateway loses the clusters of rules that move."""
+    rules = routes.http_route(SETTINGS, OWNER, route)["spec"]["rules"][1:]
+    assert [any("headers" in match for match in rule["matches"]) for rule in rules] == [False, True]
+
+
+def test_envoy_gateway_asks_another_revision_when_one_fails_and_other_gateways_are_told_nothing() -> None:
+    [(kind, policy)] = routes.companions(SETTINGS, OWNER)
+    assert kind in routes.companion_kinds(SETTINGS)
+    assert 500 in policy["spec"]["retry"]["retryOn"]["httpStatusCodes"]
+    assert (routes.companions(ELSEWHERE, OWNER), routes.companion_kinds(ELSEWHERE)) == ([], ())
 
 
 def test_weights_changed_by_hand_are_seen_as_they_are() -> None:
