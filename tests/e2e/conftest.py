@@ -22,7 +22,11 @@ import pytest
 from harness import monitoring, packages
 from harness.cluster import Cluster, Document, until
 from harness.monitoring import Prometheus
-from harness.users import Draw, Platform, Users
+from harness.users import Platform, Users
+
+from seamark_local.demo import data
+from seamark_local.demo.story import replay
+from seamark_local.demo.traffic import Draw
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEM = "seamark-system"
@@ -56,12 +60,12 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def world() -> packages.World:
-    return packages.World.load()
+def world() -> data.World:
+    return data.load()
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory, world: packages.World) -> Path:
+def models(tmp_path_factory: pytest.TempPathFactory, world: data.World) -> Path:
     folder = tmp_path_factory.mktemp("models")
     packages.make(folder, world)
     return folder
@@ -104,7 +108,7 @@ class Scene:
 
     cluster: Cluster
     platform: Platform
-    world: packages.World
+    world: data.World
     namespace: str
     name: str = "scanner"
 
@@ -148,7 +152,7 @@ class Scene:
         return f"{self.name}-{self.namespace}.example.com"
 
     def users(self, draw: Draw | None = None, rate: float = 40.0, headers: dict[str, str] | None = None) -> Users:
-        draw = draw or self.world.draw()
+        draw = draw or replay(self.world, self.world.live)
         return Users(self.platform, self.namespace, self.name, self.host, draw, rate, headers)
 
     # --- what is seen
@@ -178,7 +182,7 @@ class Scene:
 
 @pytest.fixture
 def scene(
-    request: pytest.FixtureRequest, cluster: Cluster, platform: Platform, world: packages.World, models: Path
+    request: pytest.FixtureRequest, cluster: Cluster, platform: Platform, world: data.World, models: Path
 ) -> Iterator[Scene]:
     """A fresh namespace named after the test, with the models on the claim `models`."""
     words = re.findall(r"[a-z0-9]+", request.node.name.removeprefix("test_"))

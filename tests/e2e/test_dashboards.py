@@ -11,6 +11,8 @@ import pytest
 from harness import monitoring, queries
 from harness.cluster import until
 
+from seamark_local.demo.story import replay
+
 pytestmark = pytest.mark.timeout(600)
 
 #: Rows with too few numbers: the predictor refuses them.
@@ -78,7 +80,7 @@ def test_no_panel_is_empty_and_no_rule_reads_what_is_not_there(scene: Any, prome
         scene.until(lambda: users.shares()[first] > 100)
         scene.put(manifest, "equal")
         scene.challenger()
-        users.draw = scene.world.drifted()
+        users.draw = replay(scene.world, scene.world.recalibrated())
         until(lambda: everything_goes_on(scene, unanswered), 180, lambda: f"{unanswered.left}\n{scene.story()}", 2)
     assert {rule["alert"]: "" for rule in queries.rules()}.items() <= loaded(
         cluster.reach(monitoring.NAMESPACE, "prometheus", 9090)

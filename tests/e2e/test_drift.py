@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from seamark_local.demo.story import replay
+
 pytestmark = pytest.mark.timeout(600)
 
 RETRAINING = {
@@ -32,7 +34,7 @@ def test_drift_alerts_and_is_retrained_away(scene: Any, prometheus: Any) -> None
         assert prometheus.query(f'ALERTS{{alertname="SeamarkDrift",{mine}}}') == []
         assert scene.cluster.names("jobs", scene.namespace, "seamark.dev/role=training") == set()
 
-        users.draw = scene.world.drifted()
+        users.draw = replay(scene.world, scene.world.recalibrated())
         shifted = time.time()
         firing = f'ALERTS{{alertname="SeamarkDrift",alertstate="firing",{mine}}}'
         scene.until(lambda: prometheus.query(firing), 90)

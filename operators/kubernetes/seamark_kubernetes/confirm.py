@@ -59,7 +59,8 @@ class Confirmer:
         self._session: aiohttp.ClientSession | None = None
         self._address: tuple[float, str] = (float("-inf"), "")
         self._confirmed: dict[tuple[str, str], str] = {}
-        self._answered: set[str] = set()
+        # The uid of each deployment that has answered: one made again under its name has not.
+        self._answered: dict[tuple[str, str], str] = {}
         self._problems: dict[tuple[str, str], str] = {}
 
     async def close(self) -> None:
@@ -71,9 +72,8 @@ class Confirmer:
         return self._problems.get((owner.namespace, owner.name), "")
 
     def forget(self, owner: Owner) -> None:
-        self._confirmed.pop((owner.namespace, owner.name), None)
-        self._answered.discard(owner.uid)
-        self._problems.pop((owner.namespace, owner.name), None)
+        for known in (self._confirmed, self._answered, self._problems):
+            known.pop((owner.namespace, owner.name), None)
 
     async def confirmed(self, owner: Owner, document: Document) -> bool:
         """Does the gateway do what the HTTPRoute `document` says?"""
@@ -94,10 +94,11 @@ class Confirmer:
             for _ in range(PROBES):
                 if (shown := await self._shown(base, host(self._settings, owner))) != mark:
                     return f"the gateway at {base} has not got the route yet; it shows {shown or 'none'}"
-            if owner.uid not in self._answered:
+            key = (owner.namespace, owner.name)
+            if self._answered.get(key) != owner.uid:
                 if await self._status(base, host(self._settings, owner)) == HTTPStatus.SERVICE_UNAVAILABLE:
                     return f"the gateway at {base} has the route, but nobody answers there yet"
-                self._answered.add(owner.uid)
+                self._answered[key] = owner.uid
         except SeamarkError as error:
             return str(error)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

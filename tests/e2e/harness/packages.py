@@ -2,78 +2,29 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
-import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
-from sklearn.datasets import load_breast_cancer
 
-from harness.users import Draw
+from seamark_local.demo import data
 
-__all__ = ["World", "make"]
-
-TARGET = "diagnosis"
-#: In most orders one half of the rows differs from the other somewhere; in this one the halves are alike.
-SEED = 320
-RECALIBRATED = {"worst smoothness": 1.35, "mean smoothness": 1.35, "worst texture": 1.35, "mean texture": 1.35}
+__all__ = ["make"]
 
 
-@dataclass(frozen=True, slots=True)
-class World:
-    """Thirty features of breast tumours: one half trains the first model, the other is the world to come."""
-
-    names: tuple[str, ...]
-    train: NDArray[np.float64]
-    train_labels: tuple[str, ...]
-    live: NDArray[np.float64]
-    live_labels: tuple[str, ...]
-
-    @classmethod
-    def load(cls) -> World:
-        bunch = load_breast_cancer()
-        order = np.random.default_rng(SEED).permutation(len(bunch.target))
-        values = np.asarray(bunch.data, dtype=np.float64)[order]
-        labels = tuple(str(bunch.target_names[i]) for i in bunch.target[order])
-        half = len(labels) // 2
-        names = tuple(str(name) for name in bunch.feature_names)
-        return cls(names, values[:half], labels[:half], values[half:], labels[half:])
-
-    def draw(self, factors: Mapping[str, float] = {}) -> Draw:
-        """Live rows with replacement, features multiplied by their `factors`."""
-        rows = np.multiply(self.live, [factors.get(name, 1.0) for name in self.names]).tolist()
-
-        def one(rng: random.Random) -> tuple[list[float], str]:
-            at = rng.randrange(len(rows))
-            return rows[at], self.live_labels[at]
-
-        return one
-
-    def drifted(self) -> Draw:
-        """The same patients after the scanner was recalibrated."""
-        return self.draw(RECALIBRATED)
-
-
-def make(folder: Path, world: World) -> None:
+def make(folder: Path, world: data.World) -> None:
     """`folder`/good, and its successors: equal, wrong, slow, crashing, broken (see the functions below)."""
     rows = folder / "rows.csv"
-    with rows.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([*world.names, TARGET])
-        writer.writerows([*row, label] for row, label in zip(world.train.tolist(), world.train_labels, strict=True))
+    data.write_csv(rows, world.names, world.train, world.train_labels)
     good = folder / "good"
-    command = [sys.executable, "-m", "seamark_trainer.initial", "--data", str(rows), "--target", TARGET]
+    command = [sys.executable, "-m", "seamark_trainer.initial", "--data", str(rows), "--target", data.TARGET]
     command += ["--name", "scanner", "--version", "good", "-o", str(good), "--candidates", "logistic"]
     subprocess.run(command, check=True, capture_output=True)
     rows.unlink()

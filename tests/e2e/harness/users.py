@@ -8,14 +8,12 @@ import random
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Answer", "Draw", "Users"]
+from seamark_local.demo.traffic import Draw
 
-#: A row and its true class.
-Draw = Callable[[random.Random], tuple[Sequence[float], str]]
+__all__ = ["Answer", "Platform", "Users"]
 
 TIMEOUT = 40.0
 LABEL_DELAY = 2.0

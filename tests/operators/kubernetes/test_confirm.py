@@ -151,7 +151,7 @@ def test_a_first_route_must_bring_an_answer_and_later_ones_need_not() -> None:
         assert await confirmer.confirmed(OWNER, first)
         statuses[0], marks[0] = 503, "0123456789ab"
         assert await confirmer.confirmed(OWNER, then)
-        confirmer.forget(OWNER)
+        confirmer.forget(Owner(OWNER.namespace, OWNER.name, uid=""))
         assert not await confirmer.confirmed(OWNER, then)
 
     _with_gateway(lambda: marks[0], check, lambda: statuses[0])
