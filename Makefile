@@ -25,7 +25,7 @@ $(UV):
 
 .venv/.installed: $(UV) uv.lock pyproject.toml $(wildcard services/*/pyproject.toml operators/*/pyproject.toml)
 	@echo 'Installing from uv.lock (about a minute, once)'
-	@$(UV) sync --quiet --frozen --all-packages --python $$(.tools/bin/python -c 'import sys; print(sys.executable)')
+	@$(UV) sync --quiet --frozen --all-packages --all-extras --python $$(.tools/bin/python -c 'import sys; print(sys.executable)')
 	@touch $@
 
 fmt: install ## format the code
