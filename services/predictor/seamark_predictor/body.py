@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import orjson
@@ -73,14 +73,15 @@ def _read_leniently(body: bytes | memoryview, complaint: str) -> Any:
     return document
 
 
-def refuse_bare_numbers(document: Document, rows: Rows, schema: Schema) -> None:
-    """Refuses a document that was read leniently, naming the features that hold NaN or Infinity."""
-    if not document.bare:
-        return
+def refuse_bare_numbers(complaint: str, rows: Rows, schema: Schema) -> NoReturn:
+    """Refuses rows of a document that was read leniently, naming the features that hold NaN or Infinity.
+
+    complaint: the strict reader's.
+    """
     counts = np.count_nonzero(np.isinf(rows.numbers), axis=0).tolist()
     found = tuple((name, "nonfinite", n) for name, n in zip(schema.numbers, counts, strict=True) if n)
     if not found:
-        raise InvalidInput(f"Cannot read the body: it is not JSON: {document.bare}")
+        raise InvalidInput(f"Cannot read the body: it is not JSON: {complaint}")
     names = ", ".join(show(name) for name, _, _ in found[:5])
     raise InvalidInput(
         f"Cannot predict: NaN or an infinite number in feature {names}; finite numbers are allowed, and null where the "

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from seamark_predictor.dataplane import Answer, Dataplane
-from seamark_predictor.rows import Rows
+from seamark_predictor.plane import AnyPlane, Batch
 
 __all__ = ["Codec", "Request"]
 
@@ -15,19 +15,17 @@ __all__ = ["Codec", "Request"]
 class Request:
     """id: the client's, or "". outputs: (name, as binary) in the order wanted; empty means all, as `binary` says."""
 
-    rows: Rows
+    batch: Batch
     id: str = ""
-    outputs: tuple[tuple[str, bool], ...] = ()
+    outputs: Sequence[tuple[str, bool]] = ()
     binary: bool = False
 
 
 class Codec(Protocol):
     """A protocol; the modules `v1` and `v2` are such. `header_length`: bytes of JSON before binary data, or None."""
 
-    def parse(self, body: bytes, header_length: int | None, plane: Dataplane) -> Request:
+    def parse(self, body: bytes, header_length: int | None, plane: AnyPlane) -> Request:
         """Raises `InvalidInput`."""
 
-    def encode(
-        self, request: Request, answer: Answer, plane: Dataplane, prediction_id: str
-    ) -> tuple[bytes, int | None]:
+    def encode(self, request: Request, answer: Any, plane: AnyPlane, prediction_id: str) -> tuple[bytes, int | None]:
         """The body, and how many bytes of it are JSON where binary data follow."""

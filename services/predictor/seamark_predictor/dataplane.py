@@ -1,4 +1,4 @@
-"""The transport-free heart: rows in, answer out. REST serves it today; any other transport can.
+"""A model with features behind its rules: rows in, answer out, whatever the transport and the protocol.
 
 Who is to blame when something goes wrong decides the status: input that breaks what the model needs is refused with
 422; a model that fails on rows which kept every rule is 500.
@@ -6,7 +6,7 @@ Who is to blame when something goes wrong decides the status: input that breaks 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -16,9 +16,13 @@ from numpy.typing import NDArray
 from seamark.contract import Checker
 from seamark.errors import InvalidInput, InvalidPackage
 from seamark.package import CATEGORY, Schema
-from seamark_predictor.model import Model, ModelError, Output
+from seamark_predictor.body import refuse_bare_numbers
+from seamark_predictor.columns import instances_to_rows, tensors_to_rows
+from seamark_predictor.model import Model, ModelError, Output, Spec
 from seamark_predictor.package import Package
+from seamark_predictor.plane import Recorded, Values
 from seamark_predictor.rows import Reader, Rows, show
+from seamark_predictor.tensors import BYTES, Tensor, datatype_of
 
 __all__ = ["LARGEST", "Answer", "Dataplane"]
 
@@ -51,6 +55,7 @@ class Dataplane:
     def __init__(self, package: Package, model: Model, *, name: str, revision: str, reject: bool) -> None:
         self.name = name
         self.revision = revision
+        self.digest = package.digest
         self.platform = model.platform
         self.schema = package.manifest.schema
         self.reader = Reader(self.schema)
@@ -61,8 +66,47 @@ class Dataplane:
         self._strict = np.array([not f.nullable for f in self.schema.features if f.type != CATEGORY], dtype=np.bool_)
         self._strict_texts = [not f.nullable for f in self.schema.features if f.type == CATEGORY]
         self.label_datatype, self._labels = _labels(self.schema)
-        #: The type of the probabilities, known once warm; None when the model gives none.
-        self.probabilities: np.dtype[np.floating[Any]] | None = None
+        self.inputs = [
+            Spec(name, "FP64" if number else BYTES, (-1, 1)) for name, number in self.reader.is_number.items()
+        ]
+        #: Whether there are probabilities is known once warm.
+        self.outputs = [Spec("predict", self.label_datatype, (-1,))]
+
+    def from_tensors(self, tensors: Sequence[Tensor]) -> Rows:
+        """One tensor with all features, or one for each."""
+        return tensors_to_rows(tensors, self.reader)
+
+    def from_instances(self, key: str, values: Any) -> Rows:
+        """Rows as lists or objects by feature name."""
+        return instances_to_rows(key, values, self.reader)
+
+    def refuse_bare(self, batch: Rows, complaint: str) -> None:
+        """Names the features that held bare NaN or Infinity."""
+        refuse_bare_numbers(complaint, batch, self.schema)
+
+    def to_tensors(self, answer: Answer, names: Sequence[str]) -> list[Values]:
+        """`predict` and, of classifiers that have them, `predict_proba`."""
+        return [self._output(answer, name) for name in names]
+
+    def _output(self, answer: Answer, name: str) -> Values:
+        if name == "predict":
+            labels = self.labels(answer)
+            return Values(name, self.label_datatype, (len(labels),), labels)
+        probabilities = answer.output.probabilities
+        assert probabilities is not None
+        values = np.ascontiguousarray(probabilities).reshape(-1)
+        return Values(name, datatype_of(values.dtype), probabilities.shape, values)
+
+    def to_document(self, answer: Answer) -> dict[str, Any]:
+        """`predictions`, and `scores` with the probability of each class for each row where the model gives them."""
+        document: dict[str, Any] = {"predictions": self.labels(answer)}
+        if answer.output.probabilities is not None:
+            document["scores"] = np.ascontiguousarray(answer.output.probabilities)
+        return document
+
+    def recorded(self, batch: Rows, answer: Answer | None) -> Recorded:
+        """All of it."""
+        return Recorded(batch.numbers.tobytes(), batch.categories, b"" if answer is None else answer.logged.tobytes())
 
     def labels(self, answer: Answer) -> NDArray[Any] | list[str]:
         """What `predict` answers for each row: the class itself, or the regression value."""
@@ -80,7 +124,9 @@ class Dataplane:
         except (ModelError, InvalidInput) as error:
             cause = error.__cause__ or error
             raise InvalidPackage(f"Cannot use the model: it fails on a typical row: {str(cause)[:300]}") from error
-        self.probabilities = None if output.probabilities is None else output.probabilities.dtype
+        if output.probabilities is not None:
+            datatype = datatype_of(output.probabilities.dtype)
+            self.outputs.append(Spec("predict_proba", datatype, (-1, len(self.schema.classes))))
 
     def _typical_row(self) -> Rows:
         columns = {column.name: column for column in self._package.profile.features}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -20,11 +20,11 @@ from seamark.errors import InvalidInput
 from seamark.records import Prediction
 from seamark_predictor import logs, v1, v2
 from seamark_predictor.codec import Codec
-from seamark_predictor.dataplane import Dataplane
 from seamark_predictor.intake import Bodies, ClientGone, header_length, prediction_id
-from seamark_predictor.rows import Rows, show
+from seamark_predictor.plane import AnyPlane, Batch, Recorded
+from seamark_predictor.rows import names_text, show
 
-__all__ = ["Rest", "Sink"]
+__all__ = ["Rest", "Served", "Sink"]
 
 #: Bytes of a body that is answered on the event loop.
 _INLINE = 64 * 1024
@@ -47,53 +47,69 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Served:
+    """A model, warm, and where its records go."""
+
+    plane: AnyPlane
+    sink: Sink
+
+
+_NOTHING = Recorded(b"", [], b"")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Reply:
-    """What to answer and what to tell the monitor. rows, numbers, categories, outputs: as in `Prediction`."""
+    """What to answer and what to tell the monitor."""
 
     status: int
     body: bytes
     header_length: int | None = None
     rows: int = 0
-    input: Rows | None = None
-    outputs: bytes = b""
+    told: Recorded = _NOTHING
     violations: list[tuple[str, str, int]] = field(default_factory=list)
     # The body was not read to its end, so the connection cannot carry another request.
     unread: bool = False
 
 
 class Rest:
-    """The RSGI application for one model."""
+    """The RSGI application for some models."""
 
-    def __init__(self, plane: Dataplane, sink: Sink, body_limit: int) -> None:
+    def __init__(self, models: Sequence[Served], body_limit: int) -> None:
         #: False while the server stops: it still answers, and asks clients to take another connection, elsewhere.
         self.ready = True
-        self._plane = plane
-        self._sink = sink
+        self._models = tuple(models)
         self._bodies = Bodies(body_limit, _BUDGET * body_limit)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="predict")
-        self._routes = self._make_routes()
+        self._routes = self._server_routes()
+        for served in self._models:
+            self._routes |= self._model_routes(served)
 
-    def _make_routes(self) -> dict[str, tuple[str, Handler]]:
-        """path -> (method, handler), every path this server knows."""
-        name, revision = self._plane.name, self._plane.revision
-        metadata = v2.model_metadata(self._plane)
+    def _server_routes(self) -> dict[str, tuple[str, Handler]]:
+        """path -> (method, handler)."""
         server = {"name": "seamark-predictor", "version": version("seamark-predictor")}
-        routes: dict[str, tuple[str, Handler]] = {
+        names = [served.plane.name for served in self._models]
+        return {
             "/": ("GET", self._constant({"status": "alive"})),
             "/healthz": ("GET", self._constant({"live": True})),
             "/readyz": ("GET", self._readiness({"ready": True})),
             "/v2": ("GET", self._constant({**server, "extensions": ["binary_tensor_data"]})),
             "/v2/health/live": ("GET", self._constant({"live": True})),
             "/v2/health/ready": ("GET", self._readiness({"ready": True})),
-            "/v1/models": ("GET", self._constant({"models": [name]})),
+            "/v1/models": ("GET", self._constant({"models": names})),
+        }
+
+    def _model_routes(self, served: Served) -> dict[str, tuple[str, Handler]]:
+        name, revision = served.plane.name, served.plane.revision
+        metadata = v2.model_metadata(served.plane)
+        routes: dict[str, tuple[str, Handler]] = {
             f"/v1/models/{name}": ("GET", self._readiness({"name": name, "ready": True})),
-            f"/v1/models/{name}:predict": ("POST", self._prediction(v1, "v1")),
+            f"/v1/models/{name}:predict": ("POST", self._prediction(served, v1, "v1")),
         }
         for model in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{revision}"):
             routes |= {
                 model: ("GET", self._constant(metadata)),
                 f"{model}/ready": ("GET", self._readiness({"name": name, "ready": True})),
-                f"{model}/infer": ("POST", self._prediction(v2, "v2")),
+                f"{model}/infer": ("POST", self._prediction(served, v2, "v2")),
             }
         return routes
 
@@ -110,10 +126,10 @@ class Rest:
             await route[1](scope, proto)
 
     def _not_found(self, path: str) -> str:
-        known = f"this server has model {show(self._plane.name)}, version {show(self._plane.revision)}"
+        known = names_text([f"{one.plane.name}, version {one.plane.revision}" for one in self._models])
         if path.startswith(("/v1/models/", "/v2/models/")):
-            return f"Cannot find {show(path)}: {known}"
-        return f"Cannot find {show(path)}: {known}, under /v1/models and /v2/models"
+            return f"Cannot find {show(path)}: this server has model {known}"
+        return f"Cannot find {show(path)}: this server has model {known}, under /v1/models and /v2/models"
 
     def _send(self, proto: Any, status: int, body: bytes, *headers: tuple[str, str]) -> None:
         closing = () if self.ready else (_CLOSE,)
@@ -138,12 +154,12 @@ class Rest:
 
         return answer
 
-    def _prediction(self, codec: Codec, protocol: str) -> Handler:
+    def _prediction(self, served: Served, codec: Codec, protocol: str) -> Handler:
         async def answer(scope: Any, proto: Any) -> None:
             arrived, started = time.time(), time.perf_counter()
             call_id = prediction_id(scope.headers)
             try:
-                reply = await self._reply(codec, protocol, scope.headers, proto, call_id)
+                reply = await self._reply(served.plane, codec, protocol, scope.headers, proto, call_id)
             except ClientGone:
                 return
             kind = _JSON if reply.header_length is None else _BINARY
@@ -153,11 +169,13 @@ class Rest:
             if reply.unread or not self.ready:
                 headers.append(_CLOSE)
             proto.response_bytes(reply.status, headers, reply.body)
-            self._sink.add(_record(reply, call_id, protocol, arrived, time.perf_counter() - started))
+            served.sink.add(_record(reply, call_id, protocol, arrived, time.perf_counter() - started))
 
         return answer
 
-    async def _reply(self, codec: Codec, protocol: str, headers: Any, proto: Any, call_id: str) -> _Reply:
+    async def _reply(
+        self, plane: AnyPlane, codec: Codec, protocol: str, headers: Any, proto: Any, call_id: str
+    ) -> _Reply:
         try:
             length = header_length(headers, binary=protocol == "v2")
             body = await self._bodies.read(headers, proto)
@@ -165,41 +183,43 @@ class Rest:
             return replace(_refusal(error, None), unread=True)
         try:
             if len(body) <= _INLINE:
-                return self._work(codec, body, length, call_id)
+                return _work(plane, codec, body, length, call_id)
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._pool, self._work, codec, body, length, call_id)
+            return await loop.run_in_executor(self._pool, _work, plane, codec, body, length, call_id)
         finally:
             self._bodies.release(len(body))
-
-    def _work(self, codec: Codec, body: bytes, length: int | None, call_id: str) -> _Reply:
-        rows: Rows | None = None
-        try:
-            request = codec.parse(body, length, self._plane)
-            rows = request.rows
-            answer = self._plane.predict(rows)
-            content, json_length = codec.encode(request, answer, self._plane, call_id)
-        except InvalidInput as error:
-            return _refusal(error, rows)
-        except Exception:
-            # The last line of defence: the client learns nothing but the id, the log has all.
-            logs.failure("prediction_failed", prediction_id=call_id, rows=rows.count if rows else 0)
-            content = orjson.dumps({"error": "internal error", "request_id": call_id})
-            return _Reply(500, content, rows=rows.count if rows else 0, input=rows)
-        return _Reply(200, content, json_length, rows.count, rows, answer.logged.tobytes())
 
     def close(self) -> None:
         """Ends the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
+def _work(plane: AnyPlane, codec: Codec, body: bytes, length: int | None, call_id: str) -> _Reply:
+    batch: Batch | None = None
+    try:
+        request = codec.parse(body, length, plane)
+        batch = request.batch
+        answer = plane.predict(batch)
+        content, json_length = codec.encode(request, answer, plane, call_id)
+    except InvalidInput as error:
+        return _refusal(error, batch)
+    except Exception:
+        # The last line of defence: the client learns nothing but the id, the log has all.
+        rows = batch.count if batch else 0
+        logs.failure("prediction_failed", prediction_id=call_id, rows=rows)
+        content = orjson.dumps({"error": "internal error", "request_id": call_id})
+        return _Reply(500, content, rows=rows, told=plane.recorded(batch, None) if batch else _NOTHING)
+    return _Reply(200, content, json_length, batch.count, plane.recorded(batch, answer))
+
+
 def _error(message: str) -> bytes:
     return orjson.dumps({"error": message})
 
 
-def _refusal(error: InvalidInput, rows: Rows | None) -> _Reply:
+def _refusal(error: InvalidInput, batch: Batch | None) -> _Reply:
     """Values of refused rows are not told: `violations` say all there is to count."""
     violations = list(error.violations)
-    count = rows.count if rows else max((count for _, _, count in violations), default=0)
+    count = batch.count if batch else max((count for _, _, count in violations), default=0)
     return _Reply(error.status, _error(str(error)), rows=count, violations=violations)
 
 
@@ -211,8 +231,8 @@ def _record(reply: _Reply, call_id: str, protocol: str, arrived: float, latency:
         status=reply.status,
         rows=reply.rows,
         protocol=protocol,
-        numbers=reply.input.numbers.tobytes() if reply.input else b"",
-        categories=reply.input.categories if reply.input else [],
-        outputs=reply.outputs,
+        numbers=reply.told.numbers,
+        categories=reply.told.categories,
+        outputs=reply.told.outputs,
         violations=reply.violations,
     )

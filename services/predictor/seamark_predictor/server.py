@@ -18,7 +18,7 @@ from seamark.errors import Conflict, UserError
 from seamark_predictor import formats, logs, package
 from seamark_predictor.dataplane import Dataplane
 from seamark_predictor.feed import Feed, NoFeed
-from seamark_predictor.rest import Rest
+from seamark_predictor.rest import Rest, Served
 
 __all__ = ["Settings", "leave", "load", "serve"]
 
@@ -74,7 +74,7 @@ def serve(settings: Settings) -> None:
     _port_is_free(settings.host, settings.port)
     plane = load(settings)
     feed = Feed(settings.monitor, plane.revision) if settings.monitor else NoFeed()
-    rest = Rest(plane, feed, settings.body_limit)
+    rest = Rest([Served(plane, feed)], settings.body_limit)
     _port_is_free(settings.host, settings.port)
     asyncio.run(_listen(rest, settings, plane.revision))
     rest.close()

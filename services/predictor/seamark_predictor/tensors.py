@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -15,6 +16,8 @@ from seamark_predictor.rows import numbers_of, refuse_values, show
 __all__ = [
     "BYTES",
     "DATATYPES",
+    "LIMITS",
+    "Tensor",
     "datatype_of",
     "flatten",
     "pack_texts",
@@ -40,12 +43,24 @@ DATATYPES = {
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
 }
-_LIMITS: dict[str, tuple[int, int]] = {"BOOL": (0, 1)} | {
+#: The least and the largest value of the datatypes of whole numbers.
+LIMITS: dict[str, tuple[int, int]] = {"BOOL": (0, 1)} | {
     f"{prefix}{bits}": limits
     for bits in (8, 16, 32, 64)
     for prefix, limits in (("UINT", (0, 2**bits - 1)), ("INT", (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)))
 }
 _NAMES = {dtype: name for name, dtype in DATATYPES.items()}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tensor:
+    """An input as it came. content: its binary data, or None when `data` holds JSON values, flat or nested."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    data: object
+    content: memoryview | None = None
 
 
 def datatype_of(dtype: np.dtype[Any]) -> str:
@@ -80,7 +95,7 @@ def to_numbers(values: list[Any], datatype: str, features: Sequence[str]) -> NDA
             return numbers
         with np.errstate(over="ignore"):
             return numbers.astype(dtype).astype(np.float64)
-    low, high = _LIMITS[datatype]
+    low, high = LIMITS[datatype]
     fits = np.isnan(numbers) | ((numbers >= low) & (numbers <= high) & (np.floor(numbers) == numbers))
     if not fits.all():
         wrong = np.flatnonzero(~fits).tolist()

@@ -36,7 +36,7 @@ from seamark.records import Prediction
 from seamark_predictor import formats
 from seamark_predictor.dataplane import Dataplane
 from seamark_predictor.package import read
-from seamark_predictor.rest import Rest
+from seamark_predictor.rest import Rest, Served
 
 CANCER = load_breast_cancer()
 CANCER_NAMES = tuple(str(name) for name in CANCER.feature_names)
@@ -285,7 +285,7 @@ class App:
 
     def __init__(self, plane: Dataplane, body_limit: int = 1 << 20) -> None:
         self.records = Records()
-        self.rest = Rest(plane, self.records, body_limit)
+        self.rest = Rest([Served(plane, self.records)], body_limit)
 
     def ask(
         self, path: str, body: object = None, headers: dict[str, str] | None = None, method: str | None = None
