@@ -151,13 +151,10 @@ class Dataplane:
             # A model may raise anything, also because of its input: an unknown category, say.
             self._blame(rows, np.ones(rows.count, dtype=np.bool_), error)
         self._shape_fits(output, rows.count)
-        logged = _logged(output, self.schema)
-        finite = np.isfinite(output.prediction)
-        if output.probabilities is not None:
-            finite &= np.isfinite(output.probabilities).all(axis=1)
+        finite = _finite_rows(output)
         if not finite.all():
             self._blame(rows, ~finite, None)
-        return Answer(output, logged)
+        return Answer(output, _logged(output, self.schema))
 
     def _values_fit(self, rows: Rows) -> None:
         """No infinite or huge number, and nothing missing but where the model takes it."""
@@ -209,6 +206,13 @@ class Dataplane:
         raise ModelError(f"{what} for {int(failed.sum())} of {rows.count} rows") from cause
 
 
+def _finite_rows(output: Output) -> NDArray[np.bool_]:
+    finite = np.isfinite(output.prediction)
+    if output.probabilities is not None:
+        finite &= np.isfinite(output.probabilities).all(axis=1)
+    return finite
+
+
 def _labels(schema: Schema) -> tuple[str, NDArray[Any] | list[str] | None]:
     """The protocol's datatype of the labels, and the classes ready to be looked up; None for regression."""
     if schema.task == "regression":
@@ -242,10 +246,12 @@ def _refuse(problem: str, violations: list[Violation]) -> NoReturn:
 def _logged(output: Output, schema: Schema) -> NDArray[np.float64]:
     if schema.task == "regression":
         return output.prediction.reshape(-1, 1)
-    logged = np.full((len(output.prediction), 2), np.nan)
+    logged = np.empty((len(output.prediction), 2))
     logged[:, 0] = output.prediction
-    if output.probabilities is not None and schema.task == "binary":
+    if output.probabilities is None:
+        logged[:, 1] = np.nan
+    elif schema.task == "binary":
         logged[:, 1] = output.probabilities[:, 1]
-    elif output.probabilities is not None:
+    else:
         logged[:, 1] = output.probabilities.max(axis=1)
     return logged

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
-import uuid
+import secrets
 from typing import Any
 
 from seamark.errors import InvalidInput
@@ -18,6 +19,8 @@ _JSON = "application/json"
 _UNSAID = "application/x-www-form-urlencoded"
 _BINARY = "application/octet-stream"
 _DIGITS = re.compile(r"[0-9]{1,12}")
+#: Bytes of a body that is taken in one piece: as many as connections, together little next to the budget.
+_SMALL = 64 * 1024
 
 
 class ClientGone(Exception):  # noqa: N818  # a fact, not an error: there is nobody to answer
@@ -27,7 +30,18 @@ class ClientGone(Exception):  # noqa: N818  # a fact, not an error: there is nob
 def prediction_id(headers: Any) -> str:
     """The gateway's `x-request-id` where it is usable (1 to 128 printable ASCII characters), else a new one."""
     given = headers.get("x-request-id")
-    return given if given is not None and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    return given if given is not None and _REQUEST_ID.fullmatch(given) else f"{_ids.prefix}{next(_ids.numbers):012x}"
+
+
+class _Ids:
+    """80 random bits for the process, then a number: as unique as a UUID at a tenth of the price."""
+
+    def __init__(self) -> None:
+        self.prefix = secrets.token_hex(10)
+        self.numbers = itertools.count()
+
+
+_ids = _Ids()
 
 
 def header_length(headers: Any, *, binary: bool) -> int | None:
@@ -61,6 +75,7 @@ class Bodies:
         self._budget = budget
         self._held = 0
         self._seconds = seconds
+        self._arriving = Arriving(seconds)
 
     def release(self, size: int) -> None:
         """The body is done with."""
@@ -69,10 +84,34 @@ class Bodies:
     async def read(self, headers: Any, proto: Any) -> bytes:
         """The whole body; `release` its length after use. Raises `InvalidInput` or `ClientGone`."""
         announced = headers.get("content-length")
-        if announced is not None and _DIGITS.fullmatch(announced) is None:
+        if announced is None:
+            return await self._collect(proto)
+        if _DIGITS.fullmatch(announced) is None:
             raise InvalidInput(f"Cannot read the body: Content-Length is {show(announced)}; digits are needed")
-        if announced is not None:
-            self._room_for(int(announced), int(announced))
+        size = int(announced)
+        self._room_for(size, size)
+        body = await self._collect(proto) if size > _SMALL else await self._take(proto)
+        if len(body) < size:
+            self.release(len(body))
+            raise ClientGone
+        return body
+
+    async def _take(self, proto: Any) -> bytes:
+        """A small body in one piece: most requests come this way."""
+        place = self._arriving.enter()
+        try:
+            body: bytes = await proto()
+        except asyncio.CancelledError:
+            if not self._arriving.is_late(place):
+                raise
+            raise self._late() from None
+        finally:
+            self._arriving.leave(place)
+        self._held += len(body)
+        return body
+
+    async def _collect(self, proto: Any) -> bytes:
+        """Piece by piece, so that no more is held than may be."""
         parts: list[bytes] = []
         size = 0
         try:
@@ -82,17 +121,17 @@ class Bodies:
                     size += len(part)
                     self._held += len(part)
                     parts.append(part)
-            if announced is not None and size < int(announced):
-                raise ClientGone
-        except TimeoutError as error:
+        except TimeoutError:
             self.release(size)
-            raise InvalidInput(
-                f"Cannot read the body: it did not arrive within {self._seconds:g} seconds", status=408
-            ) from error
+            raise self._late() from None
         except BaseException:
             self.release(size)
             raise
         return b"".join(parts)
+
+    def _late(self) -> InvalidInput:
+        problem = f"Cannot read the body: it did not arrive within {self._seconds:g} seconds"
+        return InvalidInput(problem, status=408)
 
     def _room_for(self, size: int, more: int) -> None:
         if size > self.limit:
@@ -101,3 +140,44 @@ class Bodies:
             )
         if self._held + more > self._budget:
             raise InvalidInput("Cannot read the body: the server holds as much as it can; try again", status=503)
+
+
+class Arriving:
+    """Ends the tasks that wait for a body longer than `seconds`: one look at all of them now and then, since a timer
+    for each would cost more than reading the body."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._next = 0
+        self._tasks: dict[int, tuple[float, asyncio.Task[Any] | None]] = {}
+        self._late: set[int] = set()
+        self._watch: asyncio.TimerHandle | None = None
+
+    def enter(self) -> int:
+        """The current task waits from now on; returns its place."""
+        loop = asyncio.get_running_loop()
+        self._next += 1
+        self._tasks[self._next] = (loop.time(), asyncio.current_task())
+        if self._watch is None:
+            self._watch = loop.call_later(self._seconds / 4, self._look)
+        return self._next
+
+    def leave(self, place: int) -> None:
+        """It waits no more."""
+        del self._tasks[place]
+        self._late.discard(place)
+
+    def is_late(self, place: int) -> bool:
+        """Whether the task at this place was ended from here."""
+        return place in self._late
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._watch = loop.call_later(self._seconds / 4, self._look) if self._tasks else None
+        oldest = loop.time() - self._seconds
+        for place, (since, task) in self._tasks.items():
+            if since > oldest:
+                break
+            if task is not None and place not in self._late:
+                self._late.add(place)
+                task.cancel()

@@ -269,6 +269,9 @@ class _Proto:
         for part in self._parts:
             yield part
 
+    async def __call__(self) -> bytes:
+        return b"".join(self._parts)
+
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self._answer.status, self._answer.headers, self._answer.body = status, dict(headers), body
 
