@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import time
+from collections import defaultdict
 from math import sqrt
 from typing import Any
 
@@ -116,8 +117,34 @@ AB_TEST: dict[str, Any] = {
     "strategy": "abTest",
     "steps": [{"weight": 50}, {"hold": {"for": "15s"}}],
     "gates": [{"metric": "accuracy", "margin": 0.05}],
+    "sticky": {"header": "x-user-id"},
     "onInconclusive": {"action": "extend", "for": "40s"},
 }
+
+
+def test_ab_test_keeps_each_user_on_one_side_and_ends_when_its_time_is_over(scene: Any) -> None:
+    scene.serve(scene.manifest(rollout=AB_TEST))
+    with scene.users(rate=60) as users:
+        scene.put(scene.manifest(rollout=AB_TEST), "equal")
+        second = scene.challenger()
+        scene.until(lambda: users.shares()[second] > 20, 120)
+        moment = time.time()
+        scene.until(lambda: sum(users.shares(moment).values()) > 400, 14)
+        end = time.time()
+        sides: dict[str, set[str]] = defaultdict(set)
+        for answer in users.since(moment):
+            if answer.status == 200 and answer.time < end:
+                sides[answer.user].add(answer.revision)
+        assert [user for user, seen in sides.items() if len(seen) > 1] == []
+        on_second = sum(seen == {second} for seen in sides.values())
+        assert abs(on_second / len(sides) - 0.5) < 4 * sqrt(0.25 / len(sides))
+        scene.until(lambda: phase(scene, second) in ("RolledBack", "Champion"), 120)
+        moment = time.time() + 1
+        scene.until(lambda: sum(users.shares(moment).values()) > 50)
+        assert set(users.shares(moment)) == {scene.status()["champion"]}
+    assert users.failures() == []
+    history = scene.cluster.get("mr", second, scene.namespace)["status"]["history"]
+    print(f"A/B of equals: {on_second} of {len(sides)} users with the challenger, each on one side; {history[-1]}")
 
 
 def test_ab_test_ends_early_with_a_significant_loser(scene: Any) -> None:

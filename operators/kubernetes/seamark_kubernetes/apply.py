@@ -28,10 +28,12 @@ from seamark.actions import (
 from seamark.errors import Conflict, InvalidSpec, NotFound, SeamarkError, Unavailable
 from seamark.spec import ModelDeployment
 from seamark.state import State
-from seamark_kubernetes import jobs, names, pvc, routes, serving
-from seamark_kubernetes.api import HTTP_ROUTE, INFERENCE_SERVICE, JOB, Api, Document, Owner
+from seamark_kubernetes import jobs, names, pvc, routes, serving, sticky
+from seamark_kubernetes.api import BACKEND_TRAFFIC_POLICY, HTTP_ROUTE, INFERENCE_SERVICE, JOB, Api, Document, Owner
+from seamark_kubernetes.confirm import accepted
 from seamark_kubernetes.refusals import Refusals
 from seamark_kubernetes.settings import Settings
+from seamark_kubernetes.troubles import unix
 from seamark_kubernetes.words import shortened
 
 __all__ = ["Applier"]
@@ -40,6 +42,8 @@ log = logging.getLogger("seamark.operator")
 
 #: Bytes of the key file.
 _LONGEST_KEY = 64 * 1024
+#: Seconds in which a gateway looks at a new policy; after that people are told.
+_SLOW_POLICY = 10.0
 
 
 class Applier:
@@ -115,11 +119,8 @@ class Applier:
         self._refusals.accept((owner.namespace, owner.name), revision)
 
     async def _is_routed(self, owner: Owner, revision: str) -> bool:
-        try:
-            route = await self._api.get(HTTP_ROUTE, owner.namespace, names.route(owner.name))
-        except NotFound:
-            return False
-        return names.service(revision) in _backends(route)
+        route = await self._found_route(owner)
+        return route is not None and names.service(revision) in _backends(route)
 
     # --- traffic
 
@@ -128,11 +129,42 @@ class Applier:
         companions = routes.companions(self._settings, owner)
         for kind, document in companions:
             await self._api.apply(kind, owner.namespace, document)
-        await self._api.apply(HTTP_ROUTE, owner.namespace, routes.http_route(self._settings, owner, action))
+        await self._api.apply(HTTP_ROUTE, owner.namespace, await self._http_route(owner, action))
         wanted = [kind for kind, _ in companions]
         for kind in routes.companion_kinds(self._settings):
             if kind not in wanted:
                 await self._api.delete(kind, owner.namespace, names.route(owner.name))
+
+    async def _http_route(self, owner: Owner, action: Route) -> Document:
+        """A step towards `action`: until the sticky rule can be used, users stay with the champion, and the decision
+        asks again.
+        """
+        found = await self._found_route(owner) if self._settings.envoy else None
+        has_rule = found is not None and sticky.has_rule(found)
+        if self._settings.envoy and sticky.is_asked(action):
+            is_known = found is not None and await self._has_sticky_policy(owner, found, str(action.sticky))
+            is_usable = found is not None and has_rule and not accepted(found, self._settings.gateway)
+            has_rule = has_rule or is_known
+            action = action if is_usable else sticky.waiting(action)
+        return routes.http_route(self._settings, owner, action, has_sticky_rule=has_rule)
+
+    async def _found_route(self, owner: Owner) -> Document | None:
+        try:
+            return await self._api.get(HTTP_ROUTE, owner.namespace, names.route(owner.name))
+        except NotFound:
+            return None
+
+    async def _has_sticky_policy(self, owner: Owner, route: Document, header: str) -> bool:
+        """Does the gateway know the sticky rule's policy, which this makes? Raises `Unavailable` if it takes long."""
+        name = names.sticky_policy(owner.name)
+        policy = routes.sticky_policy(owner, route, header)
+        made = await self._api.apply(BACKEND_TRAFFIC_POLICY, owner.namespace, policy)
+        if sticky.is_known(made):
+            return True
+        is_late = self._clock() - unix(made["metadata"]["creationTimestamp"]) > _SLOW_POLICY
+        if is_late and not sticky.has_rule(route):
+            raise Unavailable(f"Cannot keep users on one side: the gateway does not look at the policy {name}")
+        return False
 
     # --- Jobs
 

@@ -1,7 +1,8 @@
 """The conditions of a ModelDeployment: what holds, why, and since when. Pure.
 
-Each bears a CamelCase reason and a message that stays while nothing happens: no times, no counters. `Reconciling` and
-`Stalled` are there only while they are true, as tools that wait for objects expect it.
+Each bears a CamelCase reason and a message that stays while nothing happens: no times, no counters. `Ready` and
+`Progressing` are always there. The others come only when they have something to say, so that `kubectl describe` fits on
+a screen; `Reconciling` and `Stalled` only while they are true, as tools that wait for objects expect it.
 """
 
 from __future__ import annotations
@@ -63,16 +64,18 @@ def findings(
 ) -> list[Finding]:
     """What is to be said. ready: users are answered. unconfirmed: seconds since the gateway confirmed the route."""
     progressing = _progressing(spec, state, seen, unconfirmed)
+    stalled = _stalled(seen, troubles)
+    is_moving = progressing.status == "True" and stalled is None
     found = [
         _ready(state, ready, unconfirmed),
-        _model_resolved(seen),
         progressing,
-        _drift_detected(state, seen),
+        stalled,
+        replace(progressing, type="Reconciling") if is_moving else None,
+        _model_resolved(seen),
+        _drift_detected(state),
         _retraining(state),
     ]
-    if stalled := _stalled(seen, troubles):
-        return [*found, stalled]
-    return [*found, replace(progressing, type="Reconciling")] if progressing.status == "True" else found
+    return [finding for finding in found if finding is not None]
 
 
 def _ready(state: State, ready: bool, unconfirmed: float) -> Finding:
@@ -85,13 +88,11 @@ def _ready(state: State, ready: bool, unconfirmed: float) -> Finding:
     return Finding("Ready", "True", "Serving", f"{state.champion} answers users")
 
 
-def _model_resolved(seen: Seen) -> Finding:
-    model = seen.model
-    if model is None:
-        return Finding("ModelResolved", "Unknown", "Resolving", "a Job reads the model package")
-    if model.error:
-        return Finding("ModelResolved", "False", "ModelRejected", shortened(model.error))
-    return Finding("ModelResolved", "True", "Resolved", f"the package has digest {model.digest[:12]}")
+def _model_resolved(seen: Seen) -> Finding | None:
+    """Only while it fails: the digest in the status says that it went well."""
+    if seen.model is None or not seen.model.error:
+        return None
+    return Finding("ModelResolved", "False", "ModelRejected", shortened(seen.model.error))
 
 
 def _progressing(spec: ModelDeployment, state: State, seen: Seen, unconfirmed: float) -> Finding:
@@ -116,18 +117,18 @@ def _progressing(spec: ModelDeployment, state: State, seen: Seen, unconfirmed: f
     return finding("False", "Settled", "all is as it should be")
 
 
-def _drift_detected(state: State, seen: Seen) -> Finding:
+def _drift_detected(state: State) -> Finding | None:
+    """Only while there is drift."""
     kinds = sorted({kind for kind, _ in state.alarms})
-    if kinds:
-        features = ", ".join(listed([feature or kind for kind, feature in state.alarms]))
-        reason = f"{kinds[0].capitalize()}Drift" if len(kinds) == 1 else "Drift"
-        return Finding("DriftDetected", "True", reason, f"drift in {features}")
-    if seen.evidence is None:
-        return Finding("DriftDetected", "Unknown", "NoEvidence", "the analyzer has nothing to say yet")
-    return Finding("DriftDetected", "False", "NoDrift", "no drift beyond its threshold")
+    if not kinds:
+        return None
+    features = ", ".join(listed([feature or kind for kind, feature in state.alarms]))
+    reason = f"{kinds[0].capitalize()}Drift" if len(kinds) == 1 else "Drift"
+    return Finding("DriftDetected", "True", reason, f"drift in {features}")
 
 
-def _retraining(state: State) -> Finding:
+def _retraining(state: State) -> Finding | None:
+    """While a retraining runs, or is wanted and may not run yet."""
     retraining = state.retraining
     if retraining.job:
         return Finding("Retraining", "True", "Running", f"{retraining.job}: {retraining.cause}")
@@ -136,7 +137,7 @@ def _retraining(state: State) -> Finding:
     if retraining.waiting:
         # What comes after the colon is a counter.
         return Finding("Retraining", "False", "Waiting", retraining.waiting.partition(":")[0])
-    return Finding("Retraining", "False", "Idle", "no retraining runs")
+    return None
 
 
 def _stalled(seen: Seen, troubles: Sequence[Trouble]) -> Finding | None:

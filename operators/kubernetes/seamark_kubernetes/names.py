@@ -16,11 +16,13 @@ __all__ = [
     "REVISION",
     "ROLE",
     "SERVING_PORT",
+    "STICKY",
     "VERSION",
     "labels",
     "resolve_job",
     "route",
     "service",
+    "sticky_policy",
 ]
 
 GROUP = "seamark.dev"
@@ -34,6 +36,9 @@ DEPLOYMENT = "seamark.dev/deployment"
 REVISION = "seamark.dev/revision"
 #: serving (pods, InferenceServices), training or resolve (Jobs).
 ROLE = "seamark.dev/role"
+
+#: Annotation of an HTTPRoute whose users stay on one side: the header that names them.
+STICKY = "seamark.dev/sticky"
 
 # Annotations that people set on a ModelDeployment.
 #: `promote`, `abort`, `pause`, `resume` or `approve`, then optionally ` by WHO` and `: WHY`; removed when obeyed.
@@ -57,6 +62,11 @@ def labels(deployment: str, role: str, revision: str = "") -> dict[str, str]:
 def route(deployment: str) -> str:
     """Its HTTPRoute."""
     return deployment
+
+
+def sticky_policy(deployment: str) -> str:
+    """The policy of its HTTPRoute's sticky rule; the dot keeps it apart from another deployment's name."""
+    return f"{deployment}.sticky"
 
 
 def service(revision: str) -> str:

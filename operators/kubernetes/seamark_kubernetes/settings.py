@@ -24,7 +24,7 @@ class Settings:
     """namespace: the operator's own. watch: namespaces to work in; empty means all.
 
     gateway: (namespace, name) of the Gateway that routes hang on; envoy: it is Envoy Gateway, whose policies retry
-    requests. domain and host: deployments are reached at `host.format(name=, namespace=,
+    requests and keep users on one side. domain and host: deployments are reached at `host.format(name=, namespace=,
     domain=)`. confirm: address of the gateway to see routes arrive at; empty means the Gateway's own status.
     collector, analyzer, alertmanager: base addresses; without alertmanager the analyzer's scores decide alone.
     alert_token, key: files of the webhook's bearer token and of the key that log tokens are signed with.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,17 @@ from seamark.actions import (
 from seamark.errors import Conflict, InvalidSpec, Unavailable
 from seamark.state import Revision, State
 from seamark_kubernetes import routes
-from seamark_kubernetes.api import HTTP_ROUTE, INFERENCE_SERVICE, JOB, POD, Document, Owner
+from seamark_kubernetes.api import (
+    BACKEND_TRAFFIC_POLICY,
+    HTTP_ROUTE,
+    INFERENCE_SERVICE,
+    JOB,
+    POD,
+    Document,
+    Owner,
+)
 from seamark_kubernetes.apply import Applier
 from seamark_kubernetes.refusals import Refusals
-from seamark_kubernetes.routes import BACKEND_TRAFFIC_POLICY
 from seamark_kubernetes.testing import FakeApi
 
 KEY = ("shop", "churn")
@@ -51,10 +59,11 @@ class World:
         self.owner: Owner = make.owner
         self.spec = make.spec()
         self.state = STATE
+        self.now = float(make.now)
 
     @property
     def applier(self) -> Applier:
-        return Applier(self.api, self.settings, self.refusals, clock=lambda: float(self.make.now))
+        return Applier(self.api, self.settings, self.refusals, clock=lambda: self.now)
 
     def apply(self, *actions: Action) -> None:
         run(self.applier.apply(self.owner, self.spec, self.state, actions))
@@ -138,7 +147,7 @@ def test_refusals_of_revisions_that_the_memory_has_forgotten_are_forgotten(world
 
 
 def test_a_route_comes_with_what_belongs_to_it(world: World) -> None:
-    route = Route({"churn-1": 90, "churn-2": 10}, fallback="churn-1", sticky="x-user")
+    route = Route({"churn-1": 90, "churn-2": 10}, fallback="churn-1")
     world.apply(route)
     world.apply(route)
     (found,) = world.api.all(HTTP_ROUTE)
@@ -154,11 +163,152 @@ def test_what_a_route_needs_no_more_is_deleted(world: World, monkeypatch: pytest
     assert world.names(HTTP_ROUTE) == ["churn"]
 
 
-def test_another_gateway_gets_the_route_alone(world: World) -> None:
+@pytest.mark.parametrize("sticky", [None, "x-user"])
+def test_another_gateway_gets_the_route_alone(world: World, sticky: str | None) -> None:
     world.settings = replace(world.settings, envoy=False)
-    world.apply(Route({"churn-1": 100}))
+    for _ in range(3):
+        world.apply(Route({"churn-1": 50, "churn-2": 50}, fallback="churn-1", sticky=sticky))
     assert world.names(BACKEND_TRAFFIC_POLICY) == []
-    assert world.names(HTTP_ROUTE) == ["churn"]
+    assert shares(world) == {"churn-1": 50, "churn-2": 50}
+    assert used(world) == [None]
+
+
+# --- users who stay on one side
+
+STICKY = Route({"churn-1": 50, "churn-2": 50}, fallback="churn-1", sticky="x-user")
+
+
+#: When the API in memory says that everything was made.
+MADE = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+
+
+@pytest.fixture
+def fresh(world: World) -> World:
+    """Whose objects were made just now."""
+    world.now = MADE + 10.0
+    return world
+
+
+def shares(world: World) -> dict[str, int]:
+    (found,) = world.api.all(HTTP_ROUTE)
+    seen = routes.route_seen(found)
+    return dict(seen.weights) if seen else {}
+
+
+def used(world: World) -> list[str | None]:
+    """The names of the rules that users without a header meet."""
+    (found,) = world.api.all(HTTP_ROUTE)
+    rules = [rule for rule in found["spec"]["rules"] if "backendRefs" in rule]
+    return [rule.get("name") for rule in rules if not any("headers" in match for match in rule["matches"])]
+
+
+def rules(world: World) -> list[str | None]:
+    (found,) = world.api.all(HTTP_ROUTE)
+    return [rule.get("name") for rule in found["spec"]["rules"]]
+
+
+def look(world: World) -> None:
+    """The gateway's controller looks at everything."""
+
+    def observe(kind: Any, name: str, status: Any) -> None:
+        def write(document: Document) -> None:
+            document["status"] = status(document["metadata"]["generation"])
+
+        world.api.edit(kind, "shop", name, write)
+
+    def condition(kind: str, generation: int) -> Document:
+        return {"type": kind, "status": "True", "observedGeneration": generation}
+
+    namespace, name = world.settings.gateway
+    parent = {"parentRef": {"namespace": namespace, "name": name}}
+    for policy in world.names(BACKEND_TRAFFIC_POLICY):
+        observe(BACKEND_TRAFFIC_POLICY, policy, lambda n: {"ancestors": [{"conditions": [condition("Accepted", n)]}]})
+    observe(
+        HTTP_ROUTE,
+        "churn",
+        lambda n: {"parents": [parent | {"conditions": [condition(kind, n) for kind in ("Accepted", "ResolvedRefs")]}]},
+    )
+
+
+def test_the_policy_is_known_before_the_sticky_rule_is_there_and_the_rule_is_there_before_it_is_used(
+    fresh: World,
+) -> None:
+    world = fresh
+    world.apply(Route({"churn-1": 100}))
+    world.apply(STICKY)
+    assert world.names(BACKEND_TRAFFIC_POLICY) == ["churn", "churn.sticky"]
+    assert rules(world) == [None, None, None]
+    look(world)
+    world.apply(STICKY)
+    assert rules(world) == [None, None, None, "sticky"]
+    assert (used(world), shares(world)) == ([None], {"churn-1": 100})
+    look(world)
+    world.apply(STICKY)
+    assert (used(world), shares(world)) == (["sticky"], {"churn-1": 50, "churn-2": 50})
+
+
+def test_a_policy_that_the_gateway_does_not_look_at_is_told(fresh: World) -> None:
+    for _ in range(2):
+        fresh.apply(STICKY)
+    fresh.now = MADE + 10.1
+    with pytest.raises(Unavailable, match=r"the gateway does not look at the policy churn\.sticky"):
+        fresh.apply(STICKY)
+    assert shares(fresh) == {"churn-1": 100}
+
+
+def test_without_the_gateways_look_nobody_gets_any_further(fresh: World) -> None:
+    world = fresh
+    for _ in range(4):
+        world.apply(STICKY)
+    assert rules(world) == [None, None, None]
+    look(world)
+    for _ in range(4):
+        world.apply(STICKY)
+    assert (rules(world)[-1], used(world), shares(world)) == ("sticky", [None], {"churn-1": 100})
+
+
+def test_the_sticky_rule_stays_so_that_the_next_challenger_need_not_wait(fresh: World) -> None:
+    world = fresh
+    for route in (STICKY, STICKY, STICKY, Route({"churn-2": 100})):
+        world.apply(route)
+        look(world)
+    assert (rules(world)[-1], used(world), shares(world)) == ("sticky", [None], {"churn-2": 100})
+    world.apply(Route({"churn-2": 90, "churn-3": 10}, fallback="churn-2", sticky="x-user"))
+    assert (used(world), shares(world)) == (["sticky"], {"churn-2": 90, "churn-3": 10})
+
+
+def test_users_stay_on_their_side_while_the_weight_grows(fresh: World) -> None:
+    world = fresh
+    for weight in (10, 10, 10, 50):
+        world.apply(Route({"churn-1": 100 - weight, "churn-2": weight}, fallback="churn-1", sticky="x-user"))
+        look(world)
+    assert (used(world), shares(world)) == (["sticky"], {"churn-1": 50, "churn-2": 50})
+
+
+def test_another_header_leaves_the_rule_in_use(world: World) -> None:
+    """Also while the gateway has not looked at the changed policy yet."""
+    world.now = MADE
+    for _ in range(3):
+        world.apply(STICKY)
+        look(world)
+    world.now = MADE + 1000.0
+    world.apply(replace(STICKY, sticky="x-account"))
+    assert (used(world), shares(world)) == (["sticky"], {"churn-1": 50, "churn-2": 50})
+    (found,) = world.api.all(HTTP_ROUTE)
+    assert found["metadata"]["annotations"] == {"seamark.dev/sticky": "x-account"}
+
+
+def test_a_route_made_again_begins_anew(fresh: World) -> None:
+    world = fresh
+    for _ in range(3):
+        world.apply(STICKY)
+        look(world)
+    run(world.api.delete(HTTP_ROUTE, "shop", "churn"))
+    world.apply(STICKY)
+    assert (rules(world), shares(world)) == ([None, None, None], {"churn-1": 100})
+
+
+# --- retiring
 
 
 @pytest.mark.parametrize(

@@ -138,8 +138,6 @@ def test_many_alarms_are_counted() -> None:
         (SERVING, replace(SEEN, revisions={A: RevisionSeen(1, 0)}), {}, "Ready", ("False", "ChampionNotReady")),
         (SERVING, SEEN, {"unconfirmed": 60.0}, "Ready", ("True", "Serving")),
         (SERVING, SEEN, {"unconfirmed": 60.1}, "Ready", ("False", "RouteUnconfirmed")),
-        (SERVING, SEEN, {}, "ModelResolved", ("True", "Resolved")),
-        (SERVING, replace(SEEN, model=None), {}, "ModelResolved", ("Unknown", "Resolving")),
         (SERVING, replace(SEEN, model=ModelSeen("x", error="no")), {}, "ModelResolved", ("False", "ModelRejected")),
         (SERVING, SEEN, {}, "Progressing", ("False", "Settled")),
         (SERVING, replace(SEEN, model=None), {}, "Progressing", ("True", "Resolving")),
@@ -149,10 +147,7 @@ def test_many_alarms_are_counted() -> None:
         (SERVING, SEEN, {"unconfirmed": 5.0}, "Progressing", ("False", "Settled")),
         (SERVING, SEEN, {"unconfirmed": 5.1}, "Progressing", ("True", "RouteUnconfirmed")),
         (SERVING, replace(SEEN, revisions={}), {}, "Progressing", ("True", "WaitingForReplicas")),
-        (SERVING, SEEN, {}, "DriftDetected", ("Unknown", "NoEvidence")),
-        (SERVING, replace(SEEN, evidence=Evidence(NOW)), {}, "DriftDetected", ("False", "NoDrift")),
         (replace(SERVING, alarms=(("concept", ""), ("feature", "a"))), SEEN, {}, "DriftDetected", ("True", "Drift")),
-        (SERVING, SEEN, {}, "Retraining", ("False", "Idle")),
         (replace(SERVING, retraining=RetrainingState(job="j", cause="c")), SEEN, {}, "Retraining", ("True", "Running")),
         (replace(SERVING, retraining=RetrainingState(blocked="x")), SEEN, {}, "Retraining", ("False", "Blocked")),
         (
@@ -172,6 +167,33 @@ def test_each_condition_says_what_holds(
     found = condition(status(state, seen, **more), kind)
     assert found is not None
     assert found[:2] == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "seen", "kinds"),
+    [
+        (SERVING, SEEN, ["Ready", "Progressing"]),
+        (SERVING, replace(SEEN, evidence=Evidence(NOW)), ["Ready", "Progressing"]),
+        (SERVING, replace(SEEN, model=None), ["Ready", "Progressing", "Reconciling"]),
+        (CANARY, TRIAL, ["Ready", "Progressing", "Reconciling"]),
+        (replace(SERVING, alarms=(("concept", ""),)), SEEN, ["Ready", "Progressing", "DriftDetected"]),
+    ],
+    ids=["settled", "settled, with evidence", "resolving", "rollout", "drift"],
+)
+def test_conditions_without_news_are_not_there(state: State, seen: Seen, kinds: list[str]) -> None:
+    assert [one["type"] for one in status(state, seen)["conditions"]] == kinds
+
+
+@pytest.mark.parametrize(("state", "seen"), [(SERVING, SEEN), (CANARY, TRIAL)], ids=["settled", "rollout"])
+def test_a_description_fits_on_a_screen(state: State, seen: Seen) -> None:
+    """Beside its manifest and its events: kubectl writes a line for each value and each map, and 12 above them."""
+    assert 12 + _lines(status(state, seen)) <= 50
+
+
+def _lines(found: Any) -> int:
+    if isinstance(found, dict):
+        return sum(1 + (_lines(value) if isinstance(value, dict | list) else 0) for value in found.values())
+    return sum(_lines(one) if isinstance(one, dict) else 1 for one in found)
 
 
 def test_what_is_not_true_of_reconciling_and_stalled_is_not_there() -> None:
@@ -212,7 +234,7 @@ def test_what_interrupts_keeps_the_rest_of_the_story() -> None:
     found = report.invalid(MANIFEST | {"status": before}, "InvalidSpec", "spec.x: is wrong", NOW + 1)
     assert (found["champion"], found["message"]) == (A, "spec.x: is wrong")
     kinds = [one["type"] for one in found["conditions"]]
-    assert sorted(kinds) == ["DriftDetected", "ModelResolved", "Progressing", "Ready", "Retraining", "Stalled"]
+    assert sorted(kinds) == ["Progressing", "Ready", "Stalled"]
 
 
 # --- when it is written

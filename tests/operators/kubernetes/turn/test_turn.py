@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -14,10 +15,12 @@ import pytest
 
 from seamark.actions import Action, Decision, Notify, Record, Retire, Route, Serve, StopRetraining
 from seamark.errors import InvalidSpec, SeamarkError, Unavailable
+from seamark.seen import RouteSeen
 from seamark.spec import ModelDeployment
 from seamark.state import State
-from seamark_kubernetes import fault
+from seamark_kubernetes import fault, routes
 from seamark_kubernetes.api import (
+    BACKEND_TRAFFIC_POLICY,
     EVENT,
     HTTP_ROUTE,
     INFERENCE_SERVICE,
@@ -94,6 +97,42 @@ def test_a_model_is_deployed_and_another_takes_its_place(world: Any) -> None:
     assert found["history"] == {A: ["Promote"], B: ["Promote"]}
     assert (found["champion"], found["outbox"], len(found["jobs"])) == (B, [], 2)
     assert world.condition("Ready")["status"] == "True"
+
+
+def test_users_get_sides_to_stay_on_once_the_gateway_is_ready_for_it(world: Any) -> None:
+    rollout = {"strategy": "abTest", "steps": [{"weight": 40}, {"hold": {}}], "sticky": {"header": "x-user-id"}}
+    turns = world.operator()
+    world.submit("v1", rollout=rollout)
+    world.turn(turns, 6)
+    world.submit("v2", rollout=rollout)
+    for _ in range(12):
+        _look(world.api)
+        with suppress(Unavailable):  # the API in memory says that all is old, so the new policy seems overdue
+            world.turn(turns, seconds=2.5)
+    (found,) = world.api.all(HTTP_ROUTE)
+    used = next(rule for rule in found["spec"]["rules"] if rule.get("name") == "sticky")
+    assert "headers" not in used["matches"][0]
+    assert routes.route_seen(found) == RouteSeen({A: 60, B: 40})
+    assert world.status["weights"] == {A: 60, B: 40}
+
+
+def _look(api: Any) -> None:
+    """The gateway's controller looks at everything."""
+
+    def look(found: Any) -> None:
+        generation = found["metadata"]["generation"]
+        conditions = [
+            {"type": kind, "status": "True", "observedGeneration": generation} for kind in ("Accepted", "ResolvedRefs")
+        ]
+        parent = {"namespace": "kserve", "name": "kserve-ingress-gateway"}
+        found["status"] = {
+            "ancestors": [{"conditions": conditions}],
+            "parents": [{"parentRef": parent, "conditions": conditions}],
+        }
+
+    for kind in (HTTP_ROUTE, BACKEND_TRAFFIC_POLICY):
+        for one in api.all(kind):
+            api.edit(kind, one["metadata"]["namespace"], one["metadata"]["name"], look)
 
 
 def test_when_nothing_changes_nothing_is_written(world: Any) -> None:
