@@ -16,7 +16,7 @@ LABELS: Mapping[str, str] = {
     "namespace": "the deployment's namespace",
     "deployment": "the ModelDeployment's name",
     "revision": "the revision that answered or is spoken of",
-    "status": "HTTP status sent; rare ones together as `4xx`, `5xx` and the like",
+    "status": "HTTP status sent, for gRPC the one of the same meaning; rare ones together as `4xx`, `5xx` and the like",
     "feature": "name of an input feature; empty for what concerns no single one",
     "output": "`prediction` or `score`",
     "bin": "a bin of the profile: `0`, `1`, ... for numbers, the text itself for categories, `other`, `missing`",
@@ -32,6 +32,11 @@ LABELS: Mapping[str, str] = {
     "result": "of a turn: `done`, `blocked` (the manifest cannot be used), `conflict`, `unavailable` or `failed`; of "
     "an alert: `stored`, `duplicate`, `quarantined` (cannot be used), `unstored` (sent away to come again), "
     "`truncated` (left out by Alertmanager), or, for a whole notification, `refused`",
+    "model": "the model's name in addresses",
+    "protocol": "`v1`, `v2` or `grpc`",
+    "version": "the revision, as in the model's answers",
+    "platform": "the model's format, as in its metadata",
+    "digest": "the model package's SHA-256",
     "verb": "`get`, `list`, `watch`, `create`, `replace`, `apply`, `patch` or `delete`",
 }
 
@@ -39,9 +44,11 @@ HEAD = f"""\
 <!-- Made by docs/generate.py from seamark.metrics; change it there. -->
 # Metrics
 
-`curl localhost:8080/metrics` has them all in one Prometheus text (the analyzer's `/federate`), each monitor's with a
-label `instance` that says where it was scraped. Every monitor, the analyzer and the cluster's operator export their own
-on `/metrics`. All but `seamark_operator_...` carry the labels {", ".join(f"`{name}`" for name in COMMON)}.
+`curl localhost:8080/metrics` has all but the predictors' in one Prometheus text (the analyzer's `/federate`), each
+monitor's with a label `instance` that says where it was scraped. Every monitor, the analyzer and the cluster's operator
+export their own on `/metrics`. A predictor does so on the port it serves on, for those who run it alone: all its
+workers' counts in one text, whichever of them answers. All but `seamark_operator_...` and `seamark_predictor_...`
+carry the labels {", ".join(f"`{name}`" for name in COMMON)}.
 Counters start at 0 for every known label value.
 What is not known is not exported: no data never looks like 0.
 """
@@ -74,7 +81,8 @@ def _buckets() -> str:
     count = len(LATENCY_BOUNDS)
     ends = f"from {LATENCY_BOUNDS[0]:g} s to {LATENCY_BOUNDS[-1]:g} s"
     return (
-        f"## Latency\n\nThe histogram of predictions has {count} bounds {ends}, each a quarter above the one before.\n"
+        "## Latency\n\n"
+        f"The histograms of predictions have {count} bounds {ends}, each a quarter above the one before.\n"
     )
 
 

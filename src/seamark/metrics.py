@@ -35,6 +35,11 @@ def _own(name: str, kind: str, help_: str, labels: tuple[str, ...] = ()) -> Metr
     return Metric(f"seamark_operator_{name}", kind, help_, "operator", labels, has_common=False)
 
 
+def _predictor(name: str, kind: str, help_: str, labels: tuple[str, ...] = ("model",)) -> Metric:
+    """A metric of a predictor, which may run without deployments: by the model's name in addresses."""
+    return Metric(f"seamark_predictor_{name}", kind, help_, "predictor", labels, has_common=False)
+
+
 def _geometric(first: float, ratio: float, last: float) -> tuple[float, ...]:
     bounds = [first]
     while bounds[-1] < last:
@@ -62,6 +67,24 @@ _METRICS = (
     Metric("seamark_nonfinite_total", "counter", "NaN or infinite values", "monitor", ("where",)),
     Metric("seamark_log_dropped_total", "counter", "Predictions not logged, by reason", "monitor", ("reason",)),
     Metric("seamark_log_spool_bytes", "gauge", "Bytes waiting on disk for the collector", "monitor"),
+    _predictor(
+        "requests_total",
+        "counter",
+        "Prediction requests by protocol and status",
+        ("model", "protocol", "status"),
+    ),
+    _predictor("request_seconds", "histogram", "Time from arrival to answer in the server"),
+    _predictor("rows_total", "counter", "Rows predicted"),
+    _predictor("batch_rows", "histogram", "Rows of one run of the model"),
+    _predictor("queue_requests", "gauge", "Requests that wait for a run of the model"),
+    _predictor("rejected_total", "counter", "Requests refused because too many waited"),
+    _predictor("timed_out_total", "counter", "Requests whose deadline passed before they were answered"),
+    _predictor("cache_hits_total", "counter", "Requests answered from the cache"),
+    _predictor("cache_misses_total", "counter", "Requests not found in the cache"),
+    _predictor("cache_evictions_total", "counter", "Answers that left the cache to make room"),
+    _predictor("model_info", "gauge", "1 for each model that is served", ("model", "version", "platform", "digest")),
+    _predictor("start_timestamp_seconds", "gauge", "When the predictor was started, in Unix seconds", ()),
+    _predictor("worker_starts_total", "counter", "Starts of worker processes; more than the workers: some died", ()),
     Metric("seamark_drift_score", "gauge", "Distance from the profile", "analyzer", ("kind", "feature")),
     Metric("seamark_drift_threshold", "gauge", "Score above which drift is real", "analyzer", ("kind", "feature")),
     Metric("seamark_quality", "gauge", "Live quality from labels", "analyzer", ("metric",)),

@@ -30,7 +30,7 @@ __all__ = [
 
 _FORMAT = 1
 TASKS = ("binary", "multiclass", "regression")
-MODEL_FORMATS = ("onnx", "skops", "joblib")
+MODEL_FORMATS = ("onnx", "skops", "joblib", "xgboost", "lightgbm")
 NUMBER = "number"
 CATEGORY = "category"
 

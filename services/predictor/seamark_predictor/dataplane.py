@@ -120,7 +120,7 @@ class Dataplane:
     def warm_up(self) -> None:
         """One prediction on a typical row, so that the first user does not wait; raises `InvalidPackage`."""
         try:
-            output = self.predict(self._typical_row()).output
+            output = self.predict(self.sample(1)).output
         except (ModelError, InvalidInput) as error:
             cause = error.__cause__ or error
             raise InvalidPackage(f"Cannot use the model: it fails on a typical row: {str(cause)[:300]}") from error
@@ -128,15 +128,16 @@ class Dataplane:
             datatype = datatype_of(output.probabilities.dtype)
             self.outputs.append(Spec("predict_proba", datatype, (-1, len(self.schema.classes))))
 
-    def _typical_row(self) -> Rows:
+    def sample(self, rows: int) -> Rows:
+        """A typical row, so often."""
         columns = {column.name: column for column in self._package.profile.features}
-        numbers = np.zeros((1, len(self.schema.numbers)))
+        numbers = np.zeros((rows, len(self.schema.numbers)))
         for i, name in enumerate(self.schema.numbers):
             column = columns.get(name)
             if column is not None and column.low is not None:
-                numbers[0, i] = column.low
+                numbers[:, i] = column.low
         texts = [columns[name].values if name in columns else () for name in self.schema.categories]
-        return Rows(numbers, [[known[0] if known else ""] for known in texts])
+        return Rows(numbers, [[known[0] if known else ""] * rows for known in texts])
 
     def predict(self, rows: Rows) -> Answer:
         """Raises `InvalidInput` (422, with violations) or `ModelError`."""

@@ -55,9 +55,6 @@ def header_length(headers: Any, *, binary: bool) -> int | None:
     if kind not in allowed:
         more = f"; {_BINARY} with the header Inference-Header-Content-Length" if binary else ""
         raise InvalidInput(f"Cannot read the body: content type is {show(kind)}; allowed: {_JSON}{more}", status=415)
-    encoding = (headers.get("content-encoding") or "identity").strip().lower()
-    if encoding != "identity":
-        raise InvalidInput(f"Cannot read the body: content encoding is {show(encoding)}; allowed: none", status=415)
     if length is None:
         return None
     if not _DIGITS.fullmatch(length):
@@ -76,6 +73,10 @@ class Bodies:
         self._held = 0
         self._seconds = seconds
         self._arriving = Arriving(seconds)
+
+    def hold(self, size: int) -> None:
+        """A body has become so many bytes more."""
+        self._held += size
 
     def release(self, size: int) -> None:
         """The body is done with."""

@@ -69,6 +69,9 @@ class Plane(Protocol[B, A]):
     def refuse_bare(self, batch: B, complaint: str) -> None:
         """Refuses JSON that held bare NaN or Infinity (read as infinity); complaint: the reader's."""
 
+    def sample(self, rows: int) -> B:
+        """So many typical rows, to warm up and to measure."""
+
     def predict(self, batch: B) -> A:
         """Raises `InvalidInput`, or `ModelError` when the model is to blame."""
 

@@ -1,7 +1,7 @@
 """The REST shell: routes, statuses, headers, and one record for the monitor about every prediction request.
 
-It runs on an event loop. A small body is answered right there, a large one in a thread, so that health checks and
-other clients never wait behind it.
+It runs on an event loop. A small body is read and answered right there, a large one in a thread, so that health checks
+and other clients never wait behind it.
 """
 
 from __future__ import annotations
@@ -10,48 +10,42 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 import orjson
 
 from seamark.errors import InvalidInput
 from seamark.records import Prediction
-from seamark_predictor import logs, v1, v2
+from seamark_predictor import explain, logs, v1, v2
+from seamark_predictor.batcher import DeadlineExceeded, Overloaded
 from seamark_predictor.codec import Codec
+from seamark_predictor.compression import WORTH, compress, decompress, encoding_of, wants_gzip
+from seamark_predictor.counters import CONTENT_TYPE, Counters
 from seamark_predictor.intake import Bodies, ClientGone, header_length, prediction_id
 from seamark_predictor.plane import AnyPlane, Batch, Recorded
 from seamark_predictor.rows import names_text, show
+from seamark_predictor.served import Served
 
-__all__ = ["Rest", "Served", "Sink"]
+__all__ = ["Rest"]
 
-#: Bytes of a body that is answered on the event loop.
+#: Bytes of a body that is read on the event loop.
 _INLINE = 64 * 1024
 #: Large bodies worked on at the same time; more wait.
 _THREADS = 2
 #: Bodies held at the same time, in multiples of the largest allowed.
 _BUDGET = 8
 
+#: Seconds.
+_LONGEST_EXPLANATION = 10.0
+
 _JSON = ("content-type", "application/json")
 _BINARY = ("content-type", "application/octet-stream")
 _CLOSE = ("connection", "close")
 
 Handler = Callable[[Any, Any], Awaitable[None]]
-
-
-class Sink(Protocol):
-    """Where records go: `feed.Feed`, or a list in tests."""
-
-    def add(self, prediction: Prediction) -> None: ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Served:
-    """A model, warm, and where its records go."""
-
-    plane: AnyPlane
-    sink: Sink
+Result = TypeVar("Result")
 
 
 _NOTHING = Recorded(b"", [], b"")
@@ -66,20 +60,27 @@ class _Reply:
     header_length: int | None = None
     rows: int = 0
     told: Recorded = _NOTHING
-    violations: list[tuple[str, str, int]] = field(default_factory=list)
+    violations: tuple[tuple[str, str, int], ...] = ()
+    # Seconds after which to try again.
+    retry_after: int = 1
     # The body was not read to its end, so the connection cannot carry another request.
     unread: bool = False
 
 
 class Rest:
-    """The RSGI application for some models."""
+    """The RSGI application for some models. body_limit: bytes, compressed and not."""
 
-    def __init__(self, models: Sequence[Served], body_limit: int) -> None:
+    def __init__(self, models: Sequence[Served], body_limit: int, counters: Counters) -> None:
         #: False while the server stops: it still answers, and asks clients to take another connection, elsewhere.
         self.ready = True
         self._models = tuple(models)
+        self._limit = body_limit
         self._bodies = Bodies(body_limit, _BUDGET * body_limit)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="predict")
+        # One more than may explain at a time: it tells the next one so.
+        threads = explain.Limits().at_once * len(self._models) + 1
+        self._explaining = ThreadPoolExecutor(threads, thread_name_prefix="explain")
+        self._counters = counters
         self._routes = self._server_routes()
         for served in self._models:
             self._routes |= self._model_routes(served)
@@ -92,6 +93,7 @@ class Rest:
             "/": ("GET", self._constant({"status": "alive"})),
             "/healthz": ("GET", self._constant({"live": True})),
             "/readyz": ("GET", self._readiness({"ready": True})),
+            "/metrics": ("GET", self._metrics),
             "/v2": ("GET", self._constant({**server, "extensions": ["binary_tensor_data"]})),
             "/v2/health/live": ("GET", self._constant({"live": True})),
             "/v2/health/ready": ("GET", self._readiness({"ready": True})),
@@ -104,6 +106,7 @@ class Rest:
         routes: dict[str, tuple[str, Handler]] = {
             f"/v1/models/{name}": ("GET", self._readiness({"name": name, "ready": True})),
             f"/v1/models/{name}:predict": ("POST", self._prediction(served, v1, "v1")),
+            f"/v1/models/{name}:explain": ("POST", self._explanation(served)),
         }
         for model in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{revision}"):
             routes |= {
@@ -154,73 +157,169 @@ class Rest:
 
         return answer
 
+    async def _metrics(self, _: Any, proto: Any) -> None:
+        proto.response_bytes(200, [("content-type", CONTENT_TYPE)], self._counters.text())
+
     def _prediction(self, served: Served, codec: Codec, protocol: str) -> Handler:
+        batcher, counters, sink = served.batcher, served.counters, served.sink
+
         async def answer(scope: Any, proto: Any) -> None:
             arrived, started = time.time(), time.perf_counter()
-            call_id = prediction_id(scope.headers)
+            headers = scope.headers
+            call_id = prediction_id(headers)
+            batcher.in_flight += 1
             try:
-                reply = await self._reply(served.plane, codec, protocol, scope.headers, proto, call_id)
+                reply = await self._reply(served, codec, protocol, headers, proto, call_id)
             except ClientGone:
                 return
-            kind = _JSON if reply.header_length is None else _BINARY
-            headers = [kind, ("x-prediction-id", call_id)]
-            if reply.header_length is not None:
-                headers.append(("inference-header-content-length", str(reply.header_length)))
-            if reply.unread or not self.ready:
-                headers.append(_CLOSE)
-            proto.response_bytes(reply.status, headers, reply.body)
-            served.sink.add(_record(reply, call_id, protocol, arrived, time.perf_counter() - started))
+            finally:
+                batcher.in_flight -= 1
+            await self._answer(proto, reply, call_id, headers)
+            seconds = time.perf_counter() - started
+            counters.answered(protocol, reply.status, seconds, reply.rows)
+            sink.add(_record(reply, call_id, protocol, arrived, seconds))
 
         return answer
 
+    async def _answer(self, proto: Any, reply: _Reply, call_id: str, headers: Any) -> None:
+        body = reply.body
+        sent = [_JSON if reply.header_length is None else _BINARY, ("x-prediction-id", call_id)]
+        if reply.header_length is not None:
+            sent.append(("inference-header-content-length", str(reply.header_length)))
+        if reply.status == 503:
+            sent.append(("retry-after", str(reply.retry_after)))
+        if reply.unread or not self.ready:
+            sent.append(_CLOSE)
+        if len(body) >= WORTH and wants_gzip(headers):
+            body = await self._in_thread(compress, body)
+            sent.append(("content-encoding", "gzip"))
+        proto.response_bytes(reply.status, sent, body)
+
     async def _reply(
-        self, plane: AnyPlane, codec: Codec, protocol: str, headers: Any, proto: Any, call_id: str
+        self, served: Served, codec: Codec, protocol: str, headers: Any, proto: Any, call_id: str
     ) -> _Reply:
         try:
             length = header_length(headers, binary=protocol == "v2")
+            encoding = encoding_of(headers)
             body = await self._bodies.read(headers, proto)
         except InvalidInput as error:
             return replace(_refusal(error, None), unread=True)
+        batch: Batch | None = None
+        held = len(body)
+        since = time.monotonic()
         try:
-            if len(body) <= _INLINE:
-                return _work(plane, codec, body, length, call_id)
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._pool, _work, plane, codec, body, length, call_id)
+            if encoding:
+                body = await self._in_thread(decompress, body, self._limit)
+                self._bodies.hold(len(body))
+                held += len(body)
+            if len(body) > _INLINE:
+                return await self._long_reply(served, codec, body, length, proto, call_id)
+            request = codec.parse(body, length, served.plane)
+            batch = request.batch
+            answer = served.at_once(batch)
+            if answer is None:
+                answer = await served.predict(batch, since, proto.client_disconnect)
+            content, json_length = codec.encode(request, answer, served.plane, call_id)
+            return _Reply(200, content, json_length, batch.count, served.plane.recorded(batch, answer))
+        except Exception as error:
+            return _failure(error, batch, served.plane, call_id)
+        except asyncio.CancelledError:
+            raise ClientGone from None
         finally:
-            self._bodies.release(len(body))
+            self._bodies.release(held)
+
+    async def _long_reply(
+        self, served: Served, codec: Codec, body: bytes, length: int | None, proto: Any, call_id: str
+    ) -> _Reply:
+        """What takes long happens in a thread."""
+        plane, since = served.plane, time.monotonic()
+        batch: Batch | None = None
+        try:
+            request = await self._in_thread(codec.parse, body, length, plane)
+            batch = request.batch
+            answer = await served.predict(batch, since, proto.client_disconnect)
+            content, json_length = await self._in_thread(codec.encode, request, answer, plane, call_id)
+            told = await self._in_thread(plane.recorded, batch, answer)
+            return _Reply(200, content, json_length, batch.count, told)
+        except Exception as error:
+            return _failure(error, batch, plane, call_id)
+
+    async def _in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+    def _explanation(self, served: Served) -> Handler:
+        async def answer(scope: Any, proto: Any) -> None:
+            call_id = prediction_id(scope.headers)
+            try:
+                reply = await self._explain(served, scope.headers, proto, call_id)
+            except ClientGone:
+                return
+            await self._answer(proto, reply, call_id, scope.headers)
+
+        return answer
+
+    async def _explain(self, served: Served, headers: Any, proto: Any, call_id: str) -> _Reply:
+        plane = served.plane
+        try:
+            header_length(headers, binary=False)
+            encoding = encoding_of(headers)
+            body = await self._bodies.read(headers, proto)
+        except InvalidInput as error:
+            return replace(_refusal(error, None), unread=True)
+        held = len(body)
+        try:
+            if served.explainer is None:
+                raise explain.no_features(plane.name)
+            if encoding:
+                body = await self._in_thread(decompress, body, self._limit)
+                self._bodies.hold(len(body))
+                held += len(body)
+            request = await self._in_thread(v1.parse, body, None, plane)
+            rows: Any = request.batch
+            # Rows that the model does not take are refused as they are elsewhere.
+            answer = await served.predict(rows, time.monotonic(), proto.client_disconnect)
+            seconds = min(served.deadline, _LONGEST_EXPLANATION)
+            found = await asyncio.get_running_loop().run_in_executor(
+                self._explaining, served.explainer.explain, rows, seconds
+            )
+            document = plane.to_document(answer) | explain.document(found, plane.name, plane.revision, call_id)
+            return _Reply(200, orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY))
+        except Exception as error:
+            return _failure(error, None, plane, call_id)
+        except asyncio.CancelledError:
+            raise ClientGone from None
+        finally:
+            self._bodies.release(held)
 
     def close(self) -> None:
         """Ends the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _work(plane: AnyPlane, codec: Codec, body: bytes, length: int | None, call_id: str) -> _Reply:
-    batch: Batch | None = None
-    try:
-        request = codec.parse(body, length, plane)
-        batch = request.batch
-        answer = plane.predict(batch)
-        content, json_length = codec.encode(request, answer, plane, call_id)
-    except InvalidInput as error:
-        return _refusal(error, batch)
-    except Exception:
-        # The last line of defence: the client learns nothing but the id, the log has all.
-        rows = batch.count if batch else 0
-        logs.failure("prediction_failed", prediction_id=call_id, rows=rows)
-        content = orjson.dumps({"error": "internal error", "request_id": call_id})
-        return _Reply(500, content, rows=rows, told=plane.recorded(batch, None) if batch else _NOTHING)
-    return _Reply(200, content, json_length, batch.count, plane.recorded(batch, answer))
+        self._explaining.shutdown(wait=False, cancel_futures=True)
 
 
 def _error(message: str) -> bytes:
     return orjson.dumps({"error": message})
 
 
+def _failure(error: Exception, batch: Batch | None, plane: AnyPlane, call_id: str) -> _Reply:
+    """What to answer in place of a prediction."""
+    rows = batch.count if batch else 0
+    if isinstance(error, InvalidInput):
+        return _refusal(error, batch)
+    if isinstance(error, DeadlineExceeded):
+        return _Reply(error.status, _error(str(error)), rows=rows)
+    if isinstance(error, Overloaded):
+        return _Reply(error.status, _error(str(error)), rows=rows, retry_after=error.retry_after)
+    # The last line of defence: the client learns nothing but the id, the log has all.
+    logs.failure("prediction_failed", prediction_id=call_id, rows=rows)
+    content = orjson.dumps({"error": "internal error", "request_id": call_id})
+    return _Reply(500, content, rows=rows, told=plane.recorded(batch, None) if batch else _NOTHING)
+
+
 def _refusal(error: InvalidInput, batch: Batch | None) -> _Reply:
     """Values of refused rows are not told: `violations` say all there is to count."""
-    violations = list(error.violations)
-    count = batch.count if batch else max((count for _, _, count in violations), default=0)
-    return _Reply(error.status, _error(str(error)), rows=count, violations=violations)
+    count = batch.count if batch else max((count for _, _, count in error.violations), default=0)
+    return _Reply(error.status, _error(str(error)), rows=count, violations=error.violations)
 
 
 def _record(reply: _Reply, call_id: str, protocol: str, arrived: float, latency: float) -> Prediction:
@@ -234,5 +333,5 @@ def _record(reply: _Reply, call_id: str, protocol: str, arrived: float, latency:
         numbers=reply.told.numbers,
         categories=reply.told.categories,
         outputs=reply.told.outputs,
-        violations=reply.violations,
+        violations=list(reply.violations),
     )

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
+import shutil
 import signal
 import socket
-from contextlib import suppress
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from seamark.errors import Conflict, UserError
-from seamark_predictor import formats, logs, package
+from seamark_predictor import logs, sources
+from seamark_predictor.counters import Counters
 from seamark_predictor.dataplane import Dataplane
+from seamark_predictor.explain import Explainer
 from seamark_predictor.feed import Feed, NoFeed
-from seamark_predictor.rest import Rest, Served
+from seamark_predictor.generic import TensorPlane
+from seamark_predictor.model import Model, TensorModel
+from seamark_predictor.opening import open_model
+from seamark_predictor.plane import AnyPlane
+from seamark_predictor.rest import Rest
+from seamark_predictor.served import Options, Served, info
+from seamark_predictor.workers import Worker
 
-__all__ = ["Settings", "leave", "load", "serve"]
+__all__ = ["Address", "Settings", "check", "fetched", "leave", "load", "serve"]
 
 #: Connections at the same time, idle ones included; more wait in the kernel's queue.
 _CONNECTIONS = 1024
@@ -29,20 +42,27 @@ _IDLE = 75_000
 #: Seconds of --drain-delay: an hour is more than any gateway needs to notice.
 _LONGEST_DELAY = 3600.0
 #: Seconds for requests in flight, then for the monitor's feed, when stopping.
-_DRAIN = 6.0
-_FLUSH = 2.0
+DRAIN = 6.0
+FLUSH = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A model's name in addresses, and where it comes from: a path or a URI that `sources` knows."""
+
+    name: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the command line says.
 
-    digest: the package's, or None for any. revision None means `<name>-<first 8 of the digest>`. body_limit: bytes;
-    drain_delay: seconds.
+    digest, revision, monitor: only for a single model. digest: the package's, or None for any. revision None means
+    `<name>-<first 8 of the digest>`. grpc_port: None for no gRPC. body_limit: bytes; drain_delay: seconds.
     """
 
-    name: str
-    package: Path
+    models: tuple[Address, ...]
     digest: str | None
     revision: str | None
     monitor: str | None
@@ -50,39 +70,88 @@ class Settings:
     trust_pickle: bool
     host: str
     port: int
+    grpc_port: int | None
     body_limit: int
     drain_delay: float
+    options: Options = field(default_factory=Options)
 
 
-def load(settings: Settings) -> Dataplane:
-    """The model, verified and warm; raises `InvalidPackage`."""
-    content = package.read(settings.package, settings.digest)
-    model = formats.load(content, trust_pickle=settings.trust_pickle)
-    revision = settings.revision or f"{settings.name}-{content.digest[:8]}"
-    plane = Dataplane(content, model, name=settings.name, revision=revision, reject=settings.reject)
-    plane.warm_up()
-    return plane
+@dataclass(frozen=True, slots=True, eq=False)
+class _Loaded:
+    plane: AnyPlane
+    explainer: Explainer | None
 
 
-def serve(settings: Settings) -> None:
-    """Serves until told to stop; raises `UserError`."""
+def check(settings: Settings) -> None:
+    """Raises `UserError` for what no server could do, before a model is loaded, which may take long."""
     if settings.body_limit < 1:
         raise UserError(f"Cannot use --body-limit: {settings.body_limit} bytes are less than 1")
     if not 0 <= settings.drain_delay <= _LONGEST_DELAY:
         raise UserError(f"Cannot use --drain-delay: {settings.drain_delay:g} is not between 0 and {_LONGEST_DELAY:g}")
-    # Before the model is loaded, which may take long, and again before listening.
+    names = [model.name for model in settings.models]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"Cannot use --model: the name {name!r} is given twice")
+    single = {"--digest": settings.digest, "--revision": settings.revision, "--monitor": settings.monitor}
+    given = [option for option, value in single.items() if value is not None]
+    if len(names) > 1 and given:
+        raise UserError(f"Cannot use {given[0]} with {len(names)} models: it is about one")
     _port_is_free(settings.host, settings.port)
-    plane = load(settings)
-    feed = Feed(settings.monitor, plane.revision) if settings.monitor else NoFeed()
-    rest = Rest([Served(plane, feed)], settings.body_limit)
-    _port_is_free(settings.host, settings.port)
-    asyncio.run(_listen(rest, settings, plane.revision))
+
+
+@contextmanager
+def fetched(models: Sequence[Address]) -> Iterator[tuple[Address, ...]]:
+    """The models with paths in place of URIs; what was downloaded is gone afterwards. Raises `UserError`."""
+    # Made only when something is downloaded.
+    folder = Path(tempfile.gettempdir()) / f"seamark-models-{secrets.token_hex(8)}"
+    try:
+        yield tuple(Address(model.name, str(sources.fetch(model.source, folder))) for model in models)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def load(settings: Settings, model: Address) -> AnyPlane:
+    """The model, verified and warm; raises `InvalidPackage`."""
+    return _load(settings, model).plane
+
+
+def _load(settings: Settings, model: Address) -> _Loaded:
+    path = Path(model.source)
+    opened = open_model(path, name=model.name, trust_pickle=settings.trust_pickle, digest=settings.digest)
+    revision = settings.revision or f"{model.name}-{opened.digest[:8]}"
+    if opened.package is None:
+        plane = TensorPlane(cast(TensorModel, opened.model), name=model.name, revision=revision, digest=opened.digest)
+        plane.warm_up()
+        return _Loaded(plane, None)
+    loaded = cast(Model, opened.model)
+    features = Dataplane(opened.package, loaded, name=model.name, revision=revision, reject=settings.reject)
+    features.warm_up()
+    return _Loaded(features, Explainer(opened.package, loaded))
+
+
+def serve(settings: Settings, worker: Worker | None = None) -> None:
+    """Serves models on paths until told to stop; raises `UserError`. worker: this process's place among several."""
+    models = [_load(settings, model) for model in settings.models]
+    feed = Feed(settings.monitor, models[0].plane.revision) if settings.monitor else NoFeed()
+    infos = [info(model.plane) for model in models]
+    if worker is None:
+        counters = Counters(infos)
+        _port_is_free(settings.host, settings.port)
+    else:
+        counters = Counters(infos, file=worker.counters, workers=worker.count, index=worker.index)
+        worker.loaded()
+    served = [
+        Served(model.plane, feed, own, settings.options, model.explainer)
+        for model, own in zip(models, counters.models, strict=True)
+    ]
+    rest = Rest(served, settings.body_limit, counters)
+    asyncio.run(_listen(rest, served, settings, shared=worker is not None))
     rest.close()
-    feed.close(_FLUSH)
+    feed.close(FLUSH)
     logs.event("stopped")
 
 
-async def _listen(rest: Rest, settings: Settings, revision: str) -> None:
+async def _listen(rest: Rest, served: Sequence[Served], settings: Settings, *, shared: bool) -> None:
     server = Server(
         rest.handle,
         address=settings.host,
@@ -99,20 +168,39 @@ async def _listen(rest: Rest, settings: Settings, revision: str) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    grpc = await _start_grpc(served, settings, shared=shared)
     serving = loop.create_task(server.serve())
-    logs.event("serving", model=settings.name, revision=revision, host=settings.host, port=settings.port)
+    for one in served:
+        plane = one.plane
+        logs.event("serving", model=plane.name, revision=plane.revision, host=settings.host, port=settings.port)
     stop = loop.create_task(stopping.wait())
     await asyncio.wait((serving, stop), return_when=asyncio.FIRST_COMPLETED)
     if not stopping.is_set():
         raise RuntimeError("the HTTP server ended by itself")
     rest.ready = False
+    if grpc is not None:
+        grpc.ready = False
     logs.event("draining", seconds=settings.drain_delay)
     # Gateways learn late that this server leaves; until then they send it new requests.
     await asyncio.wait((serving,), timeout=settings.drain_delay)
     server.stop()  # type: ignore[no-untyped-call]  # granian leaves it untyped
     with suppress(TimeoutError):
-        await asyncio.wait_for(serving, _DRAIN)
+        async with asyncio.timeout(DRAIN):
+            if grpc is not None:
+                await grpc.stop(DRAIN)
+            await serving
     stop.cancel()
+
+
+async def _start_grpc(served: Sequence[Served], settings: Settings, *, shared: bool) -> Any:
+    if settings.grpc_port is None:
+        return None
+    # An extra: not everybody has it, and it takes time to load.
+    from seamark_predictor.grpc_server import GrpcServer
+
+    server = GrpcServer(served, settings.body_limit, shared=shared)
+    await server.start(settings.host, settings.grpc_port)
+    return server
 
 
 def _port_is_free(host: str, port: int) -> None:

@@ -106,7 +106,9 @@ def _tensor(entry: Mapping[str, Any], i: int, content: memoryview | None) -> Ten
 def _shape(shape: object, name: str) -> tuple[int, ...]:
     if isinstance(shape, list) and len(shape) <= _MOST_AXES and all(type(n) is int and n >= 0 for n in shape):
         return tuple(shape)
-    raise wrong_shape(name, f"shape is {show(shape)}; a list of at most {_MOST_AXES} whole numbers, each at least 0, is needed")
+    raise wrong_shape(
+        name, f"shape is {show(shape)}; a list of at most {_MOST_AXES} whole numbers, each at least 0, is needed"
+    )
 
 
 def _outputs(document: Mapping[str, Any], binary: bool, plane: AnyPlane) -> list[tuple[str, bool]]:

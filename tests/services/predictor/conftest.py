@@ -34,9 +34,13 @@ from seamark.package import CATEGORY, NUMBER, Feature, Manifest, ModelFile, Sche
 from seamark.profile import build
 from seamark.records import Prediction
 from seamark_predictor import formats
+from seamark_predictor.counters import Counters
 from seamark_predictor.dataplane import Dataplane
+from seamark_predictor.explain import Explainer
 from seamark_predictor.package import read
-from seamark_predictor.rest import Rest, Served
+from seamark_predictor.plane import AnyPlane
+from seamark_predictor.rest import Rest
+from seamark_predictor.served import Options, Served, info
 
 CANCER = load_breast_cancer()
 CANCER_NAMES = tuple(str(name) for name in CANCER.feature_names)
@@ -269,6 +273,9 @@ class _Proto:
         for part in self._parts:
             yield part
 
+    async def client_disconnect(self) -> None:
+        await asyncio.Event().wait()
+
     async def __call__(self) -> bytes:
         return b"".join(self._parts)
 
@@ -286,30 +293,45 @@ class Records(list[Prediction]):
 class App:
     """The REST shell in process, with the records it made."""
 
-    def __init__(self, plane: Dataplane, body_limit: int = 1 << 20) -> None:
+    def __init__(
+        self,
+        plane: AnyPlane,
+        body_limit: int = 1 << 20,
+        options: Options | None = None,
+        explainer: Explainer | None = None,
+    ) -> None:
         self.records = Records()
-        self.rest = Rest([Served(plane, self.records)], body_limit)
+        counters = Counters([info(plane)])
+        self.served = Served(plane, self.records, counters.models[0], options, explainer)
+        self.rest = Rest([self.served], body_limit, counters)
 
     def ask(
         self, path: str, body: object = None, headers: dict[str, str] | None = None, method: str | None = None
     ) -> Answer:
         """POST when there is a body (bytes, a list of parts, or anything JSON), else GET."""
-        parts = [] if body is None else body if isinstance(body, list) else [body]
-        sent = [part if isinstance(part, bytes) else json.dumps(part).encode() for part in parts]
-        answer = Answer()
-        scope = SimpleNamespace(
-            path=path,
-            method=method or ("GET" if body is None else "POST"),
-            headers={k.lower(): v for k, v in (headers or {}).items()},
-        )
-        asyncio.run(self.rest.handle(scope, _Proto(sent, answer)))
-        return answer
+        return asyncio.run(send(self.rest, path, body, headers, method))
 
     def v2(self, body: object, headers: dict[str, str] | None = None) -> Answer:
         return self.ask("/v2/models/cancer/infer", body, headers)
 
     def v1(self, body: object, headers: dict[str, str] | None = None) -> Answer:
         return self.ask("/v1/models/cancer:predict", body, headers)
+
+
+async def send(
+    rest: Rest, path: str, body: object = None, headers: dict[str, str] | None = None, method: str | None = None
+) -> Answer:
+    """One request to the REST shell; see `App.ask`."""
+    parts = [] if body is None else body if isinstance(body, list) else [body]
+    sent = [part if isinstance(part, bytes) else json.dumps(part).encode() for part in parts]
+    answer = Answer()
+    scope = SimpleNamespace(
+        path=path,
+        method=method or ("GET" if body is None else "POST"),
+        headers={k.lower(): v for k, v in (headers or {}).items()},
+    )
+    await rest.handle(scope, _Proto(sent, answer))
+    return answer
 
 
 @pytest.fixture(scope="session")
@@ -326,6 +348,7 @@ def kit() -> SimpleNamespace:
         dump=dump,
         free_port=free_port,
         open_plane=open_plane,
+        send=send,
         wait_for=wait_for,
         write_package=write_package,
     )

@@ -97,7 +97,7 @@ def test_a_taken_port_is_said_in_one_line(predictor: Any, cancer_packages: dict[
 @pytest.mark.parametrize(
     ("package", "said"),
     [
-        ("nothing", "Cannot read package"),
+        ("nothing", "Cannot open"),
         ("joblib", "Cannot load model.joblib: joblib files are pickles"),
     ],
 )

@@ -13,10 +13,9 @@ from seamark.errors import InvalidInput, InvalidPackage
 from seamark.package import NUMBER, Schema
 from seamark_predictor.formats.protobuf import has_external_data
 from seamark_predictor.model import Output
-from seamark_predictor.package import Package
 from seamark_predictor.rows import Rows, show
 
-__all__ = ["load"]
+__all__ = ["OnnxModel", "read", "serve"]
 
 _NUMERIC: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
@@ -27,10 +26,10 @@ _NUMERIC: dict[str, type[np.generic]] = {
 }
 
 
-def load(package: Package) -> OnnxModel:
-    file = package.manifest.model.file
+def read(content: bytes, file: str, form: str) -> Any:  # noqa: ARG001  # one signature for all formats
+    """An inference session; raises `InvalidPackage`."""
     try:
-        if has_external_data(package.model):
+        if has_external_data(content):
             raise InvalidPackage(
                 f"Cannot load {file}: it keeps data in other files (external_data); save the model as one file"
             )
@@ -40,12 +39,15 @@ def load(package: Package) -> OnnxModel:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(package.model, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         # The runtime's exceptions have no common base but Exception.
         reason = (str(error).strip().splitlines() or ["no reason given"])[0][:300]
         raise InvalidPackage(f"Cannot load {file}: {reason}") from error
-    return OnnxModel(session, package.manifest.schema, file)
+
+
+def serve(session: Any, schema: Schema, file: str, form: str) -> OnnxModel:  # noqa: ARG001  # one signature for all
+    return OnnxModel(session, schema, file)
 
 
 class OnnxModel:
