@@ -9,7 +9,7 @@ UV := .tools/bin/uv
 RUN := .venv/bin
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help install fmt lint generate test e2e demo coverage clean
+.PHONY: help install fmt lint generate test conformance messages e2e demo coverage clean
 
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -51,11 +51,31 @@ export PROMTOOL
 	@tests/rules/fetch_promtool.sh $@
 
 test: install $(PROMTOOL) ## all tests; no cluster, no internet
-	$(RUN)/pytest -q -n auto --dist loadfile tests/unit tests/services tests/operators tests/charts tests/manifests tests/rules
+	$(RUN)/pytest -q -n auto --dist loadfile tests/unit tests/services tests/operators tests/charts tests/manifests tests/rules tests/benchmarks
 	$(RUN)/pytest -v tests/local
 
+E2E := $(RUN)/pytest -v --durations=0 --durations-min=1 tests/e2e
+
+# Two at a time what shares the platform in peace; then, one by one, what stops it or measures it.
+e2e: export SEAMARK_E2E_TAG = $(TAG)
 e2e: install ## the scenarios on your kubeconfig's cluster; needs KServe, Envoy Gateway, helm and the images of make images
-	SEAMARK_E2E_TAG='$(TAG)' $(RUN)/pytest -v -s --durations=0 --durations-min=1 tests/e2e
+	@status=0; \
+	$(E2E) -n 2 --dist loadgroup -m 'not alone' || status=$$?; \
+	$(E2E) -m alone || status=$$?; \
+	exit $$status
+
+.venv-conformance/.installed: $(UV) tests/conformance/uv.lock
+	@UV_PROJECT_ENVIRONMENT=$(CURDIR)/.venv-conformance $(UV) sync --quiet --frozen --project tests/conformance \
+	  --python $$(.tools/bin/python -c 'import sys; print(sys.executable)')
+	@touch $@
+
+conformance: install .venv-conformance/.installed ## the predictor, asked by clients that others wrote
+	@# Their messages have the same names, so each client has a process of its own.
+	@for client in kserve triton mlserver; do \
+	  .venv-conformance/bin/pytest -q tests/conformance/test_$$client.py || exit; done
+
+messages: $(UV) # remake the gRPC messages; not a part of generate, for it needs the package index
+	@services/predictor/seamark_predictor/oip/generate.sh $(CURDIR)/$(UV)
 
 coverage: install ## line and branch coverage of the core
 	$(RUN)/pytest tests/unit --cov --cov-report=term-missing --cov-fail-under=100
@@ -99,4 +119,4 @@ image-tools: $(UV) # remake docker/tools.txt, the lock of what the image build r
 	  docker/tools.in -o docker/tools.txt
 
 clean: ## remove what make and the demo made
-	rm -rf .venv .tools .seamark .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-conformance .bench .tools .seamark .mypy_cache .ruff_cache .pytest_cache .hypothesis

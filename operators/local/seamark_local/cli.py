@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from seamark.errors import NotFound, SeamarkError, UserError
+from seamark_local import model_commands
 
 if TYPE_CHECKING:
     from seamark.seen import Verb
@@ -35,6 +36,9 @@ Examples:
   seamark logs gateway -f            follow a process's log
   seamark down                       stop everything; the next up goes on from there
   seamark status -w --context prod   the same for a cluster, as kubectl knows it
+  seamark package churn.skops --data sample.csv -o packages/churn
+                                     a full package of a model you have
+  seamark serve packages/churn       serve one, with the predictor alone
 """
 
 
@@ -180,6 +184,12 @@ _decision("abort", "Give the challenger up.\n\nAll traffic goes back to the cham
 _decision("pause", "Decide nothing until `seamark resume`.\n\nTraffic stays as it is.")
 _decision("resume", "Go on deciding after a pause.")
 _decision("approve", "Approve the challenger.\n\nFor manifests that ask for approvals.")
+
+
+# --- models without a manifest
+
+app.command()(model_commands.package)
+app.command(context_settings={"allow_extra_args": True})(model_commands.serve)
 
 
 # --- looking

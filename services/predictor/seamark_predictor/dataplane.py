@@ -43,10 +43,14 @@ Violation = tuple[str, str, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """output: what the model said; logged: rows x len(schema.outputs), as in `Schema.outputs`."""
+    """output: what the model said; logged: rows x len(schema.outputs), as in `Schema.outputs`.
+
+    labels: what `predict` answers for each row: the class itself, or the regression value.
+    """
 
     output: Output
     logged: NDArray[np.float64]
+    labels: NDArray[Any] | list[str]
 
 
 class Dataplane:
@@ -90,8 +94,7 @@ class Dataplane:
 
     def _output(self, answer: Answer, name: str) -> Values:
         if name == "predict":
-            labels = self.labels(answer)
-            return Values(name, self.label_datatype, (len(labels),), labels)
+            return Values(name, self.label_datatype, (len(answer.labels),), answer.labels)
         probabilities = answer.output.probabilities
         assert probabilities is not None
         values = np.ascontiguousarray(probabilities).reshape(-1)
@@ -99,7 +102,7 @@ class Dataplane:
 
     def to_document(self, answer: Answer) -> dict[str, Any]:
         """`predictions`, and `scores` with the probability of each class for each row where the model gives them."""
-        document: dict[str, Any] = {"predictions": self.labels(answer)}
+        document: dict[str, Any] = {"predictions": answer.labels}
         if answer.output.probabilities is not None:
             document["scores"] = np.ascontiguousarray(answer.output.probabilities)
         return document
@@ -108,11 +111,10 @@ class Dataplane:
         """All of it."""
         return Recorded(batch.numbers.tobytes(), batch.categories, b"" if answer is None else answer.logged.tobytes())
 
-    def labels(self, answer: Answer) -> NDArray[Any] | list[str]:
-        """What `predict` answers for each row: the class itself, or the regression value."""
+    def _label(self, prediction: NDArray[np.float64]) -> NDArray[Any] | list[str]:
         if self._labels is None:
-            return answer.output.prediction
-        places = answer.output.prediction.astype(np.intp)
+            return prediction
+        places = prediction.astype(np.intp)
         if isinstance(self._labels, np.ndarray):
             return np.asarray(self._labels[places])
         return [self._labels[place] for place in places.tolist()]
@@ -155,7 +157,7 @@ class Dataplane:
         finite = _finite_rows(output)
         if not finite.all():
             self._blame(rows, ~finite, None)
-        return Answer(output, _logged(output, self.schema))
+        return Answer(output, _logged(output, self.schema), self._label(output.prediction))
 
     def _values_fit(self, rows: Rows) -> None:
         """No infinite or huge number, and nothing missing but where the model takes it."""

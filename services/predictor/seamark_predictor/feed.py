@@ -55,7 +55,8 @@ class Feed:
         self._path = path
         self._sender = f"{sender}/{uuid.uuid4().hex[:8]}"
         self._limits = limits or Limits()
-        self._queue: deque[Prediction] = deque()
+        #: Each prediction with its size.
+        self._queue: deque[tuple[Prediction, int]] = deque()
         # Each of the two byte counts and the two drop counts has one writer, so that none needs a lock.
         self._added = self._taken = 0
         self._refused = self._oversized = 0
@@ -79,7 +80,7 @@ class Feed:
             self._refused += 1
             return
         self._added += size
-        self._queue.append(prediction)
+        self._queue.append((prediction, size))
         if waiting >= self._limits.frame_predictions:
             self._wake.set()
 
@@ -162,10 +163,11 @@ class Feed:
         taken: list[Prediction] = []
         size = 0
         while self._queue and len(taken) < self._limits.frame_predictions:
-            following = _size(self._queue[0])
+            prediction, following = self._queue[0]
             if taken and size + following > self._limits.frame_bytes:
                 break
-            taken.append(self._queue.popleft())
+            self._queue.popleft()
+            taken.append(prediction)
             size += following
             self._taken += following
         return taken
@@ -185,5 +187,7 @@ class Feed:
 
 def _size(prediction: Prediction) -> int:
     """At least as many bytes as the prediction takes in a frame; a character takes up to 4."""
-    texts = sum(4 * len(text or "") + 5 for values in prediction.categories for text in values)
+    texts = 0
+    for values in prediction.categories:
+        texts += sum(4 * len(text or "") + 5 for text in values)
     return len(prediction.numbers) + len(prediction.outputs) + texts + 200

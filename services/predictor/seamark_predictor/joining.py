@@ -16,6 +16,10 @@ from seamark_predictor.rows import Rows
 __all__ = ["answer_bytes", "arrays_kind", "compact_answer", "join_arrays", "join_rows", "split_answer", "split_arrays"]
 
 
+#: Bytes of a label: a number, or a place in a list; the texts of classes are shared.
+_LABEL = 8
+
+
 def join_rows(batches: Sequence[Rows]) -> Rows:
     """All rows of the batches, of one schema, in their order; at least one batch."""
     numbers = np.concatenate([batch.numbers for batch in batches])
@@ -27,7 +31,7 @@ def join_rows(batches: Sequence[Rows]) -> Rows:
 
 def split_answer(answer: Answer, counts: Sequence[int]) -> list[Answer]:
     """The answers to batches of so many rows; they share the joined answer's memory."""
-    return [Answer(_part(answer.output, rows), answer.logged[rows]) for rows in _slices(counts)]
+    return [Answer(_part(answer.output, rows), answer.logged[rows], answer.labels[rows]) for rows in _slices(counts)]
 
 
 def _part(output: Output, rows: slice) -> Output:
@@ -40,13 +44,14 @@ def compact_answer(answer: Answer) -> Answer:
     """The same answer without what else shares its memory; for keeping it."""
     probabilities = answer.output.probabilities
     output = Output(_own(answer.output.prediction), None if probabilities is None else _own(probabilities))
-    return Answer(output, _own(answer.logged))
+    labels = _own(answer.labels) if isinstance(answer.labels, np.ndarray) else answer.labels
+    return Answer(output, _own(answer.logged), labels)
 
 
 def answer_bytes(answer: Answer) -> int:
     """Bytes of a compact answer's values."""
     probabilities = answer.output.probabilities
-    found = answer.output.prediction.nbytes + answer.logged.nbytes
+    found = answer.output.prediction.nbytes + answer.logged.nbytes + _LABEL * len(answer.labels)
     return found if probabilities is None else found + probabilities.nbytes
 
 

@@ -64,9 +64,10 @@ class Pace:
 def pace(costs: Costs) -> Pace:
     """The pace for these costs.
 
-    Of two requests that go together each saves half of a run's fixed cost. That must be more than joining costs.
+    Where requests wait there are four and more as a rule, and of those that go together each saves most of a run's
+    fixed cost. That must be more than joining costs.
     """
-    joins = costs.fixed > 2 * JOINING
+    joins = costs.fixed > JOINING
     longest = max(LONGEST, LONGEST_RATIO * costs.one)
     enough = costs.fixed / NEGLIGIBLE / costs.per_row if costs.per_row else MOST_ROWS
     return Pace(

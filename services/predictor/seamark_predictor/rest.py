@@ -65,6 +65,7 @@ class _Reply:
     retry_after: int = 1
     # The body was not read to its end, so the connection cannot carry another request.
     unread: bool = False
+    compressed: bool = False
 
 
 class Rest:
@@ -174,26 +175,26 @@ class Rest:
                 return
             finally:
                 batcher.in_flight -= 1
-            await self._answer(proto, reply, call_id, headers)
+            if len(reply.body) >= WORTH and wants_gzip(headers):
+                reply = replace(reply, body=await self._in_thread(compress, reply.body), compressed=True)
+            self._answer(proto, reply, call_id)
             seconds = time.perf_counter() - started
             counters.answered(protocol, reply.status, seconds, reply.rows)
             sink.add(_record(reply, call_id, protocol, arrived, seconds))
 
         return answer
 
-    async def _answer(self, proto: Any, reply: _Reply, call_id: str, headers: Any) -> None:
-        body = reply.body
-        sent = [_JSON if reply.header_length is None else _BINARY, ("x-prediction-id", call_id)]
+    def _answer(self, proto: Any, reply: _Reply, call_id: str) -> None:
+        headers = [_JSON if reply.header_length is None else _BINARY, ("x-prediction-id", call_id)]
         if reply.header_length is not None:
-            sent.append(("inference-header-content-length", str(reply.header_length)))
+            headers.append(("inference-header-content-length", str(reply.header_length)))
         if reply.status == 503:
-            sent.append(("retry-after", str(reply.retry_after)))
+            headers.append(("retry-after", str(reply.retry_after)))
         if reply.unread or not self.ready:
-            sent.append(_CLOSE)
-        if len(body) >= WORTH and wants_gzip(headers):
-            body = await self._in_thread(compress, body)
-            sent.append(("content-encoding", "gzip"))
-        proto.response_bytes(reply.status, sent, body)
+            headers.append(_CLOSE)
+        if reply.compressed:
+            headers.append(("content-encoding", "gzip"))
+        proto.response_bytes(reply.status, headers, reply.body)
 
     async def _reply(
         self, served: Served, codec: Codec, protocol: str, headers: Any, proto: Any, call_id: str
@@ -254,7 +255,7 @@ class Rest:
                 reply = await self._explain(served, scope.headers, proto, call_id)
             except ClientGone:
                 return
-            await self._answer(proto, reply, call_id, scope.headers)
+            self._answer(proto, reply, call_id)
 
         return answer
 
@@ -323,15 +324,16 @@ def _refusal(error: InvalidInput, batch: Batch | None) -> _Reply:
 
 
 def _record(reply: _Reply, call_id: str, protocol: str, arrived: float, latency: float) -> Prediction:
+    told = reply.told
     return Prediction(
-        prediction_id=call_id,
-        time=arrived,
-        latency=latency,
-        status=reply.status,
-        rows=reply.rows,
-        protocol=protocol,
-        numbers=reply.told.numbers,
-        categories=reply.told.categories,
-        outputs=reply.told.outputs,
-        violations=list(reply.violations),
+        call_id,
+        arrived,
+        latency,
+        reply.status,
+        reply.rows,
+        protocol,
+        told.numbers,
+        told.categories,
+        told.outputs,
+        list(reply.violations),
     )

@@ -97,6 +97,8 @@ def check(settings: Settings) -> None:
     if len(names) > 1 and given:
         raise UserError(f"Cannot use {given[0]} with {len(names)} models: it is about one")
     _port_is_free(settings.host, settings.port)
+    if settings.grpc_port is not None:
+        _port_is_free(settings.host, settings.grpc_port)
 
 
 @contextmanager
@@ -186,9 +188,8 @@ async def _listen(rest: Rest, served: Sequence[Served], settings: Settings, *, s
     server.stop()  # type: ignore[no-untyped-call]  # granian leaves it untyped
     with suppress(TimeoutError):
         async with asyncio.timeout(DRAIN):
-            if grpc is not None:
-                await grpc.stop(DRAIN)
-            await serving
+            # gRPC may take a second more than it is given.
+            await asyncio.gather(serving, *([] if grpc is None else [grpc.stop(DRAIN - 1.5)]))
     stop.cancel()
 
 

@@ -12,13 +12,19 @@ __all__ = ["card"]
 TOP = 10
 
 
-def card(manifest: Manifest, importance: Mapping[str, float], excluded: Mapping[str, int]) -> str:
-    """Markdown: what it is, how it was measured, what it looks at, what was left out."""
+def card(
+    manifest: Manifest,
+    importance: Mapping[str, float],
+    excluded: Mapping[str, int],
+    *,
+    measured: str = "Measured on the newest rows, which it was not fitted on",
+) -> str:
+    """Markdown: what it is, how it was measured, what it looks at, what was left out. measured: the metrics' title."""
     ranked = sorted(importance.items(), key=lambda item: (-item[1], item[0]))[:TOP]
     sections = [
         f"# {manifest.name} {manifest.version}",
         _intro(manifest),
-        _table("Measured on the newest rows, which it was not fitted on", manifest.metrics.items()),
+        _table(measured, manifest.metrics.items()),
         _table("Most important features (share of the loss that shuffling adds)", ranked),
         _table("Hyperparameters", manifest.hyperparameters.items()),
         _table("Lineage", manifest.lineage.items()),

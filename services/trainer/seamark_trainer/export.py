@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 from seamark.errors import UserError
 from seamark.package import NUMBER, Schema
 from seamark_trainer.candidates import Fitted
+from seamark_trainer.converter import convert
 
 __all__ = ["Exported", "export"]
 
@@ -63,48 +62,13 @@ def _strays(schema: Schema, got: NDArray[np.float64], wanted: NDArray[np.float64
 
 
 def _onnx(fitted: Fitted) -> Exported:
-    with warnings.catch_warnings():
-        # The converter hands booleans to onnx as integers, which onnx announces to refuse one day.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        content = _adapted(_convert(fitted), fitted.schema).SerializeToString()
+    content = _convert(fitted)
     return Exported("model.onnx", "onnx", content, _runner(fitted.schema, content))
 
 
-def _convert(fitted: Fitted) -> Any:
-    from skl2onnx import to_onnx
-    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
-
-    features = fitted.schema.features
-    if fitted.schema.categories:
-        types = {feature: FloatTensorType if feature.type == NUMBER else StringTensorType for feature in features}
-        inputs = [(feature.name, types[feature]([None, 1])) for feature in features]
-    else:
-        inputs = [("features", FloatTensorType([None, len(features)]))]
-    options = None if fitted.schema.task == "regression" else {id(fitted.estimator): {"zipmap": False}}
-    return to_onnx(fitted.estimator, initial_types=inputs, options=options)
-
-
-def _adapted(model: Any, schema: Schema) -> Any:
-    """The converter's model with inputs named as the features, which it alters, and without its label output."""
-    graph = model.graph
-    if schema.categories:
-        _rename(graph, {entry.name: feature.name for entry, feature in zip(graph.input, schema.features, strict=True)})
-    if schema.task != "regression":
-        # Classes are fitted as indices, so a label would be an index where readers expect a class.
-        del graph.output[0]
-    return model
-
-
-def _rename(graph: Any, inputs: dict[str, str]) -> None:
-    """Give inputs their new names; an inner value that has such a name already makes way."""
-    inner = {name for node in graph.node for name in node.output} | {entry.name for entry in graph.initializer}
-    names = {name: f"{name}__inner" for name in inner & set(inputs.values())} | inputs
-    for entry in (*graph.input, *graph.output, *graph.initializer):
-        entry.name = names.get(entry.name, entry.name)
-    for node in graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
-    del graph.value_info[:]
+def _convert(fitted: Fitted) -> bytes:
+    # Classes are fitted as indices, so a label would be an index where readers expect a class.
+    return convert(fitted.estimator, fitted.schema, together=not fitted.schema.categories, labelled=False)
 
 
 def _runner(schema: Schema, content: bytes) -> Callable[[NDArray[np.generic]], NDArray[np.float64]]:

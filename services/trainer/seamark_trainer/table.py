@@ -14,7 +14,7 @@ from seamark.errors import UserError
 from seamark.package import CATEGORY, NUMBER, TASKS, Feature, Schema
 from seamark_trainer.dataset import Dataset
 
-__all__ = ["Labelled", "read"]
+__all__ = ["MAX_ROWS", "Labelled", "lines", "read"]
 
 MAX_ROWS = 1_000_000
 #: A target of numbers with more different values than this is a quantity, not a class.
@@ -35,10 +35,10 @@ def read(path: Path, target: str, task: str | None = None) -> Labelled:
 
     The first line names the columns. Empty, NA, NaN, null and none mean missing. Raises `UserError`.
     """
-    header, lines = _lines(path)
+    header, rows = lines(path)
     if target not in header:
         raise UserError(f"Cannot read {path}: it has no column {target!r}; it has {', '.join(header)[:300]}")
-    kept = [line for line in lines if line[header.index(target)] is not None]
+    kept = [row for row in rows if row[header.index(target)] is not None]
     if not kept:
         raise UserError(f"Cannot read {path}: no row has a value of {target!r}")
     columns = dict(zip(header, zip(*kept, strict=True), strict=True))
@@ -56,22 +56,23 @@ def read(path: Path, target: str, task: str | None = None) -> Labelled:
         np.array([schema.label_value(label) for label in labels], dtype=np.float64),
         np.full(len(kept), np.nan),
     )
-    return Labelled(data, len(lines) - len(kept))
+    return Labelled(data, len(rows) - len(kept))
 
 
-def _lines(path: Path) -> tuple[list[str], list[list[str | None]]]:
+def lines(path: Path) -> tuple[list[str], list[list[str | None]]]:
+    """(the columns' names, the cells of each row, None where a cell is missing). Raises `UserError`."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
             header = [name.strip() for name in next(reader, [])]
             _header_is_sound(path, header)
-            lines: list[list[str | None]] = []
+            found: list[list[str | None]] = []
             for cells in reader:
                 if cells:
-                    lines.append(_line(path, reader.line_num, cells, len(header)))
-                if len(lines) > MAX_ROWS:
+                    found.append(_line(path, reader.line_num, cells, len(header)))
+                if len(found) > MAX_ROWS:
                     raise UserError(f"Cannot read {path}: it has more than {MAX_ROWS} rows")
-            return header, lines
+            return header, found
     except OSError as error:
         raise UserError(f"Cannot read {path}: {(error.strerror or str(error)).lower()}") from error
     except (UnicodeDecodeError, csv.Error) as error:

@@ -21,7 +21,7 @@ def test_every_row_gets_the_models_own_answer(
 ) -> None:
     plane = kit.open_plane(cancer_packages[form])
     answer = plane.predict(Rows(kit.CANCER.data, []))
-    assert plane.labels(answer).tolist() == logistic.predict(kit.CANCER.data).tolist()
+    assert answer.labels.tolist() == logistic.predict(kit.CANCER.data).tolist()
     expected = logistic.predict_proba(kit.CANCER.data)
     np.testing.assert_allclose(answer.output.probabilities, expected, atol=1e-5)
     np.testing.assert_allclose(answer.logged, kit.cancer_outputs(logistic), atol=1e-5)
@@ -31,14 +31,14 @@ def test_a_regression_answers_values(regression_package: Path, kit: Any) -> None
     plane = kit.open_plane(regression_package)
     answer = plane.predict(Rows(kit.CANCER.data[:50, :2], []))
     assert (plane.label_datatype, answer.logged.shape) == ("FP64", (50, 1))
-    assert plane.labels(answer).tolist() == answer.logged[:, 0].tolist()
+    assert answer.labels.tolist() == answer.logged[:, 0].tolist()
 
 
 def test_several_text_classes_and_text_features(mixed_package: Path, kit: Any) -> None:
     plane = kit.open_plane(mixed_package)
     rows = plane.reader.from_lists([[20, "br", 2.0, "red"], [60, "日本", 2.0, "blue"]])
     answer = plane.predict(rows)
-    assert plane.labels(answer) == ["low", "high"]
+    assert answer.labels == ["low", "high"]
     assert answer.logged[:, 0].tolist() == [1.0, 0.0]
     assert answer.logged[:, 1].tolist() == answer.output.probabilities.max(axis=1).tolist()
 

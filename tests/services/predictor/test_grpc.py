@@ -570,7 +570,7 @@ def test_a_server_that_leaves_says_so_and_still_answers(site: Site, row: Any) ->
     site.run(visit)
 
 
-def test_a_call_in_flight_is_answered_before_the_server_stops(site: Site, row: Any) -> None:
+def test_calls_in_flight_and_on_their_way_are_answered_before_the_server_stops(site: Site, row: Any) -> None:
     predict = site.models[0].predict
 
     async def main() -> None:
@@ -587,16 +587,19 @@ def test_a_call_in_flight_is_answered_before_the_server_stops(site: Site, row: A
             call = asyncio.ensure_future(client.infer(typed(row)))
             await begun.wait()
             stopping = asyncio.ensure_future(site.server.stop(10))
-            late = await failure(Client(site.server.port).infer(typed(row)))
-            assert late[0] == grpc.StatusCode.UNAVAILABLE
-            assert not stopping.done()
+            await until(lambda: site.server._hold is not None)
+            late = asyncio.ensure_future(client.infer(typed(row)))
+            await until(lambda: site.server._calls == 2)
             go_on.set()
             assert (await call).outputs
+            assert (await late).outputs
             await stopping
+        code, _, _ = await failure(client.infer(typed(row)))
+        assert code == grpc.StatusCode.UNAVAILABLE
         await client.channel.close()
 
     asyncio.run(asyncio.wait_for(main(), 30))
-    assert [record.status for record in site.records] == [200]
+    assert [record.status for record in site.records] == [200, 200]
 
 
 def test_clients_that_go_on_calling_get_answers_until_they_have_to_connect_elsewhere(site: Site, row: Any) -> None:

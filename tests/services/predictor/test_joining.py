@@ -37,7 +37,7 @@ def rows(count: int, columns: int = 3, texts: int = 2) -> Rows:
 def answer_to(batch: Rows, scored: bool) -> Answer:
     first = batch.numbers[:, 0].copy()
     scores = np.stack([first, first + 1], axis=1) if scored else None
-    return Answer(Output(first, scores), np.stack([first, -first], axis=1))
+    return Answer(Output(first, scores), np.stack([first, -first], axis=1), first.astype(np.int64))
 
 
 def same(a: Answer, b: Answer) -> bool:
@@ -65,7 +65,7 @@ def test_a_part_that_is_kept_keeps_nothing_else_alive(scored: bool) -> None:
     assert same(kept, part)
     arrays = [kept.output.prediction, kept.logged, *([kept.output.probabilities] if scored else [])]
     assert all(array is not None and array.base is None for array in arrays)
-    assert answer_bytes(kept) == (8 + 16 + 16 if scored else 8 + 16)
+    assert answer_bytes(kept) == (8 + 8 + 16 + 16 if scored else 8 + 8 + 16)
     assert compact_answer(kept).logged is kept.logged
 
 

@@ -30,9 +30,9 @@ def test_costs_are_a_fixed_part_and_one_for_each_row(costs: Costs, fixed: float,
 @pytest.mark.parametrize(
     ("reason", "costs", "expected"),
     [
-        ("a small one: joining costs more than it saves", Costs(10 * US, 20 * US, 32), (False, True)),
-        ("just below what joining costs", Costs(14 * US, 14 * US, 32), (False, True)),
-        ("just above", Costs(15 * US, 15 * US, 32), (True, True)),
+        ("a small one: joining costs more than it saves", Costs(6 * US, 20 * US, 32), (False, True)),
+        ("just below what joining costs", Costs(7 * US, 7 * US, 32), (False, True)),
+        ("just above", Costs(8 * US, 8 * US, 32), (True, True)),
         ("scikit-learn: its fixed cost is nearly all", Costs(200 * US, 210 * US, 32), (True, True)),
         ("a forest: as before, but too long for the loop", Costs(4000 * US, 4500 * US, 32), (True, False)),
         ("neighbours: each row costs as much as the first", Costs(5000 * US, 160_000 * US, 32), (False, False)),

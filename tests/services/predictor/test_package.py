@@ -22,9 +22,9 @@ from sklearn.svm import LinearSVC
 from skops import io as skops
 
 from seamark.errors import InvalidPackage
+from seamark.onnx_external import has_external_data
 from seamark.package import Feature, Schema
 from seamark_predictor import formats
-from seamark_predictor.formats.protobuf import has_external_data
 from seamark_predictor.package import read
 
 

@@ -10,8 +10,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from seamark.errors import InvalidInput, InvalidPackage
+from seamark.onnx_external import has_external_data
 from seamark.package import NUMBER, Schema
-from seamark_predictor.formats.protobuf import has_external_data
 from seamark_predictor.model import Output
 from seamark_predictor.rows import Rows, show
 
@@ -91,7 +91,8 @@ def _feed(inputs: Mapping[str, str], schema: Schema, file: str) -> Callable[[Row
     if len(inputs) == 1 and not schema.categories and set(inputs) != set(schema.numbers):
         (name, kind), *_ = inputs.items()
         dtype = _numeric_type(name, kind, file)
-        return lambda rows: {name: _cast(rows.numbers, dtype, schema.numbers)}
+        features = schema.numbers
+        return lambda rows: {name: _cast(rows.numbers, dtype, features)}
     _inputs_match(inputs, schema, file)
     numbers = [(name, _numeric_type(name, inputs[name], file)) for name in schema.numbers]
 

@@ -15,6 +15,7 @@ from skops import io as skops
 
 from seamark.errors import InvalidPackage
 from seamark.package import Schema
+from seamark.skops_types import TRUSTED
 from seamark_predictor import logs
 from seamark_predictor.extras import need
 from seamark_predictor.formats.outline import Label, Outline, classes_of, made_up
@@ -24,23 +25,6 @@ from seamark_predictor.model import Output
 from seamark_predictor.rows import Rows
 
 __all__ = ["TRUSTED", "SklearnModel", "outline", "read", "read_skops", "serve"]
-
-#: Types that skops does not trust by itself and we do: they hold arrays and numbers and run no code when restored.
-TRUSTED = frozenset(
-    {
-        "numpy.dtype",
-        "sklearn.calibration._CalibratedClassifier",
-        "sklearn.calibration._SigmoidCalibration",
-        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-        "sklearn.metrics._dist_metrics.EuclideanDistance64",
-        "sklearn.neighbors._ball_tree.BallTree",
-        "sklearn.neighbors._kd_tree.KDTree",
-        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
-        "sklearn.tree._tree.Tree",
-        "sklearn.utils._bunch.Bunch",
-    }
-)
 
 #: Classifiers whose `predict` is by definition the class of highest probability: one call serves both.
 _PREDICTS_HIGHEST = frozenset(
