@@ -85,7 +85,7 @@ def _texts(tensor: Tensor, rows: int, width: int, features: tuple[str, ...]) -> 
         _refuse_datatype(tensor, rows, features, "a category needs BYTES")
     if tensor.content is not None:
         return unpack_texts(tensor.content, rows * width, tensor.name)
-    return texts_of(flatten(tensor.data, rows, width, tensor.name), features)
+    return texts_of(list(flatten(tensor.data, rows, width, tensor.name)), features)
 
 
 def _refuse_datatype(tensor: Tensor, rows: int, features: tuple[str, ...], allowed: str) -> NoReturn:
@@ -97,6 +97,8 @@ def _refuse_datatype(tensor: Tensor, rows: int, features: tuple[str, ...], allow
 
 def instances_to_rows(key: str, values: Any, reader: Reader) -> Rows:
     """A list of rows, each a list in schema order or an object by name; `inputs` may be lists by name as well."""
+    if isinstance(values, np.ndarray):
+        return reader.from_array(values)
     if key == "inputs" and isinstance(values, dict) and values:
         return reader.from_columns(values, _length(values))
     if not isinstance(values, list) or not values:

@@ -70,6 +70,7 @@ class Dataplane:
         self._strict = np.array([not f.nullable for f in self.schema.features if f.type != CATEGORY], dtype=np.bool_)
         self._strict_texts = [not f.nullable for f in self.schema.features if f.type == CATEGORY]
         self.label_datatype, self._labels = _labels(self.schema)
+        self.is_numeric = not self.schema.categories
         self.inputs = [
             Spec(name, "FP64" if number else BYTES, (-1, 1)) for name, number in self.reader.is_number.items()
         ]

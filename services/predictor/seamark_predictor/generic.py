@@ -40,6 +40,7 @@ class TensorPlane:
         self.revision = revision
         self.digest = digest
         self.platform = model.platform
+        self.is_numeric = False
         self.inputs = model.inputs
         self.outputs = model.outputs
         self.batched = model.batched

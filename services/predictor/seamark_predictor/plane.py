@@ -56,6 +56,10 @@ class Plane(Protocol[B, A]):
     @property
     def platform(self) -> str: ...
     @property
+    def is_numeric(self) -> bool:
+        """Whether it takes rows of numbers only; then rows and data may come as arrays of float64."""
+
+    @property
     def inputs(self) -> Sequence[Spec]: ...
     @property
     def outputs(self) -> Sequence[Spec]: ...

@@ -52,8 +52,10 @@ def names_text(names: Sequence[str], most: int = 5) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
-def numbers_of(values: list[Any], features: Sequence[str]) -> NDArray[np.float64]:
+def numbers_of(values: list[Any] | NDArray[np.float64], features: Sequence[str]) -> NDArray[np.float64]:
     """A flat JSON list, row by row over `features`, as float64: numbers, true and false as 1 and 0, null as NaN."""
+    if isinstance(values, np.ndarray):
+        return values
     if not _NUMERIC.issuperset(map(type, values)):
         wrong = [i for i, value in enumerate(values) if type(value) not in _NUMERIC]
         refuse_values(values, wrong, features, "a number is needed")
@@ -68,12 +70,16 @@ def texts_of(values: list[Any], features: Sequence[str]) -> list[str | None]:
     return values
 
 
-def refuse_values(values: list[Any], wrong: Sequence[int], features: Sequence[str], allowed: str) -> NoReturn:
+def refuse_values(
+    values: list[Any] | NDArray[np.float64], wrong: Sequence[int], features: Sequence[str], allowed: str
+) -> NoReturn:
     """`wrong` are the places of values of the wrong type; raises `InvalidInput` naming the first."""
     row, column = divmod(wrong[0], len(features))
+    value = values[wrong[0]]
+    value = value.item() if isinstance(value, np.generic) else value
     counts = Counter(features[i % len(features)] for i in wrong)
     raise InvalidInput(
-        f"Cannot read feature {show(features[column])}: row {row} is {show(values[wrong[0]])}; {allowed}",
+        f"Cannot read feature {show(features[column])}: row {row} is {show(value)}; {allowed}",
         violations=tuple((feature, "type", count) for feature, count in counts.items()),
     )
 
@@ -102,6 +108,12 @@ class Reader:
         if self._only_numbers and all(_NUMERIC.issuperset(map(type, row)) for row in rows):
             return Rows(np.array(rows, dtype=np.float64).reshape(len(rows), width), [])
         return self.from_columns({name: [row[i] for row in rows] for i, name in enumerate(self.names)}, len(rows))
+
+    def from_array(self, rows: NDArray[np.float64]) -> Rows:
+        """From rows x features numbers, for models of numbers only."""
+        if rows.shape[1] != len(self.names):
+            self._refuse_row(0, rows[0].tolist())
+        return Rows(rows, [])
 
     def _refuse_row(self, i: int, row: object) -> NoReturn:
         got = f"a list of {len(row)} values" if isinstance(row, list) else show(row)

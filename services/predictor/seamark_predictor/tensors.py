@@ -54,7 +54,10 @@ _NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tensor:
-    """An input as it came. content: its binary data, or None when `data` holds JSON values, flat or nested."""
+    """An input as it came. content: its binary data, or None when `data` holds JSON values, flat or nested.
+
+    data: numbers may come as a flat array of float64 where the plane `is_numeric`.
+    """
 
     name: str
     datatype: str
@@ -68,8 +71,12 @@ def datatype_of(dtype: np.dtype[Any]) -> str:
     return _NAMES[dtype]
 
 
-def flatten(data: object, rows: int, width: int, name: str) -> list[Any]:
-    """Tensor data as one row-major list; it may come flat or as one list for each row."""
+def flatten(data: object, rows: int, width: int, name: str) -> list[Any] | NDArray[np.float64]:
+    """Tensor data as one row-major list or array; it may come flat or as one list for each row."""
+    if isinstance(data, np.ndarray):
+        if len(data) != rows * width:
+            raise wrong_shape(name, f"its data has {len(data)} values; its shape says {rows * width}")
+        return data
     if type(data) is not list:
         raise wrong_shape(name, f"its data is {show(data)}; a list is needed")
     values = data
@@ -86,7 +93,7 @@ def wrong_shape(name: str, problem: str) -> InvalidInput:
     return InvalidInput(f"Cannot read input {show(name)}: {problem}", violations=(("", "shape", 1),))
 
 
-def to_numbers(values: list[Any], datatype: str, features: Sequence[str]) -> NDArray[np.float64]:
+def to_numbers(values: list[Any] | NDArray[np.float64], datatype: str, features: Sequence[str]) -> NDArray[np.float64]:
     """JSON numbers, row by row over `features`, as the datatype holds them, widened to float64; null is NaN."""
     numbers = numbers_of(values, features)
     dtype = DATATYPES[datatype]

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from seamark.errors import InvalidInput
+from seamark_predictor import bulk
 from seamark_predictor.body import decode
 from seamark_predictor.codec import Request
 from seamark_predictor.plane import AnyPlane
@@ -20,6 +21,10 @@ def parse(body: bytes, header_length: int | None, plane: AnyPlane) -> Request:  
     `instances` is a list of rows, each a list in schema order or an object by feature name. `inputs` may hold the same,
     or an object with one list for each feature.
     """
+    if plane.is_numeric and len(body) > bulk.WORTH:
+        rows = bulk.read_rows(body)
+        if rows is not None:
+            return Request(plane.from_instances("instances", rows))
     document = decode(body)
     if ("instances" in document) == ("inputs" in document):
         raise InvalidInput("Cannot read the body: it needs either instances or inputs")

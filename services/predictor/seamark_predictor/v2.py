@@ -9,6 +9,7 @@ import numpy as np
 import orjson
 
 from seamark.errors import InvalidInput
+from seamark_predictor import bulk
 from seamark_predictor.body import decode
 from seamark_predictor.codec import Request
 from seamark_predictor.model import Spec
@@ -33,17 +34,20 @@ def parse(body: bytes, header_length: int | None, plane: AnyPlane) -> Request:
         raise InvalidInput(
             f"Cannot read the body: Inference-Header-Content-Length is {split}; the body has {len(body)} bytes"
         )
-    document = decode(content[:split])
+    document = bulk.read_tensors(content[:split]) if plane.is_numeric and split > bulk.WORTH else None
+    if document is None:
+        document = decode(content[:split])
     batch = plane.from_tensors(_tensors(document, content[split:]))
     if document.bare:
         plane.refuse_bare(batch, document.bare)
-    parameters = _mapping(document, "parameters", "the body")
-    binary = parameters.get("binary_data_output", False) is True
+    binary = _flag(document, "binary_data_output", "the body", default=False)
     return Request(batch, _id(document), _outputs(document, binary, plane), binary)
 
 
 def _id(document: Mapping[str, Any]) -> str:
-    value = document.get("id") or ""
+    value = document.get("id")
+    if value is None:
+        return ""
     if not isinstance(value, str) or len(value) > LONGEST_ID:
         raise InvalidInput(
             f"Cannot read the body: id is {show(value)}; a text of at most {LONGEST_ID} characters is allowed"
@@ -57,6 +61,16 @@ def _mapping(document: Mapping[str, Any], key: str, where: str) -> Mapping[str, 
         return {}
     if not isinstance(value, dict):
         raise InvalidInput(f"Cannot read {where}: {key} is {show(value)}; an object is needed")
+    return value
+
+
+def _flag(document: Mapping[str, Any], key: str, where: str, *, default: bool) -> bool:
+    """One of its parameters."""
+    value = _mapping(document, "parameters", where).get(key)
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise InvalidInput(f"Cannot read {where}: the parameter {key} is {show(value)}; true or false is needed")
     return value
 
 
@@ -112,17 +126,19 @@ def _shape(shape: object, name: str) -> tuple[int, ...]:
 
 
 def _outputs(document: Mapping[str, Any], binary: bool, plane: AnyPlane) -> list[tuple[str, bool]]:
-    if not document.get("outputs"):
+    if document.get("outputs") in (None, []):
         return []
     allowed = [spec.name for spec in plane.outputs]
-    wanted: list[tuple[str, bool]] = []
+    wanted: dict[str, bool] = {}
     for i, entry in enumerate(_list(document, "outputs")):
         name = entry.get("name") if isinstance(entry, dict) else entry
         if not isinstance(entry, dict) or name not in allowed:
             raise InvalidInput(f"Cannot answer outputs[{i}]: it is {show(name)}; allowed: {names_text(allowed)}")
-        own = _mapping(entry, "parameters", f"outputs[{i}]").get("binary_data", binary)
-        wanted.append((str(name), own is True))
-    return wanted
+        if name in wanted:
+            # However often one is named, it would be answered: little in, much out.
+            raise InvalidInput(f"Cannot answer outputs[{i}]: {show(name)} is there twice")
+        wanted[name] = _flag(entry, "binary_data", f"outputs[{i}]", default=binary)
+    return list(wanted.items())
 
 
 def model_metadata(plane: AnyPlane) -> dict[str, Any]:
