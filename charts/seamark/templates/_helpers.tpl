@@ -168,7 +168,7 @@ readinessProbe:
   resources: [httproutes]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [gateway.envoyproxy.io]
-  resources: [backendtrafficpolicies, envoyextensionpolicies]
+  resources: [backendtrafficpolicies]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [batch]
   resources: [jobs]
