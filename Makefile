@@ -106,6 +106,8 @@ deploy: ## install or upgrade Seamark in your kubeconfig's cluster
 	  docker/kind/kind.sh load $(IMAGES:%=seamark/%:$(TAG)); values='-f charts/seamark/values-kind.yaml'; fi; \
 	helm upgrade --install seamark charts/seamark -n seamark-system --create-namespace $$values \
 	  --set image.tag=$(TAG) --wait --timeout 5m $(HELM_ARGS)
+	@# Helm does not bring up to date what an uninstalled release has left behind on purpose.
+	@helm get manifest seamark -n seamark-system | kubectl apply --server-side --force-conflicts -f - >/dev/null
 	@# A tag that stays the same does not tell the cluster that its images are new.
 	@if [ '$(TAG)' = dev ]; then \
 	  kubectl -n seamark-system rollout restart deployment -l app.kubernetes.io/instance=seamark; \

@@ -14,6 +14,10 @@ from typing import Any
 import pytest
 import yaml
 from harness.cluster import Cluster, Document
+from harness.users import Platform
+
+# Many, small, and in one namespace: one worker's.
+pytestmark = pytest.mark.xdist_group("chart")
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "seamark"
@@ -26,10 +30,8 @@ Ask = Callable[[str, str, Document], tuple[int, Document]]
 
 
 @pytest.fixture(scope="module")
-def ask(cluster: Cluster) -> Iterator[Ask]:
-    """The API server with the definitions of this chart, and a namespace."""
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CHART / "files" / "crds"))
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CHART / "files" / "crds"))
+def ask(cluster: Cluster, platform: Platform) -> Iterator[Ask]:
+    """The API server with the definitions of this chart, which come with the platform, and a namespace."""
     process = subprocess.Popen(["kubectl", "proxy", "--port=0"], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     found = re.search(r"127\.0\.0\.1:\d+", process.stdout.readline())

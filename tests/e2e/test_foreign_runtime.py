@@ -97,7 +97,7 @@ def test_it_is_watched_through_the_logger(scene: Any, prometheus: Any) -> None:
     rows = [scene.world.live[i].tolist() for i in range(50)]
     answers = ask(scene, rows)
     assert set(answers) <= set(scene.world.live_labels)
-    scene.until(lambda: prometheus.value(f"sum(seamark_predictions_total{{{mine}}})") == len(rows), 60)
+    scene.until(lambda: prometheus.value(f"sum(seamark_predictions_total{{{mine}}})") == len(rows))
     binned = prometheus.value(f'sum(seamark_feature_bin_total{{{mine},feature="mean radius"}})')
     assert binned == len(rows)
     scene.put(manifest, "equal")

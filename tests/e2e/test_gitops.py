@@ -17,9 +17,9 @@ def test_the_same_manifest_again_undoes_neither_a_rollback_nor_a_promotion(scene
     with scene.users(rate=20) as users:
         scene.put(manifest, "equal")
         second = scene.challenger()
-        scene.until(lambda: (scene.status().get("weights") or {}).get(second) == 20, 120)
+        scene.until(lambda: (scene.status().get("weights") or {}).get(second) == 20)
         scene.annotate("abort by ana: not today")
-        scene.until(lambda: not scene.status().get("challenger"), 60)
+        scene.until(lambda: not scene.status().get("challenger"))
         assert scene.status()["champion"] == first
         for _ in range(3):
             scene.apply(manifest)
@@ -28,9 +28,9 @@ def test_the_same_manifest_again_undoes_neither_a_rollback_nor_a_promotion(scene
 
         scene.put(manifest, "wrong")
         third = scene.challenger()
-        scene.until(lambda: (scene.status().get("weights") or {}).get(third) == 20, 120)
+        scene.until(lambda: (scene.status().get("weights") or {}).get(third) == 20)
         scene.annotate("promote by ana")
-        scene.until(lambda: scene.status()["champion"] == third, 60)
+        scene.until(lambda: scene.status()["champion"] == third)
         for _ in range(3):
             scene.apply(manifest)
             time.sleep(2)
@@ -44,7 +44,7 @@ def test_a_deletion_during_a_rollout_leaves_nothing_behind(scene: Any) -> None:
     scene.serve(manifest)
     scene.put(manifest, "equal")
     second = scene.challenger()
-    scene.until(lambda: (scene.status().get("weights") or {}).get(second) == 20, 120)
+    scene.until(lambda: (scene.status().get("weights") or {}).get(second) == 20)
     scene.cluster.kubectl("delete", "md", scene.name, "-n", scene.namespace, "--timeout=20s")
 
     def left() -> set[str]:
@@ -52,6 +52,6 @@ def test_a_deletion_during_a_rollout_leaves_nothing_behind(scene: Any) -> None:
         found = scene.cluster.kubectl("get", kinds, "-n", scene.namespace, "-o", "name").split()
         return {name for name in found if name != "pod/filler"}
 
-    scene.until(lambda: not left(), 120)
+    scene.until(lambda: not left())
     time.sleep(3)
     assert left() == set()

@@ -82,7 +82,10 @@ NOT_A_DIGEST = "not a SHA-256 in 64 lower-case hex digits"
         (document(created=None), "created is None, not a text"),
         (document(task="ranking"), "task is 'ranking'; allowed: binary, multiclass, regression"),
         (document(model=3), "model is not an object"),
-        (document(model={**MODEL, "format": "pmml"}), "model.format is 'pmml'; allowed: onnx, skops, joblib, xgboost, lightgbm"),
+        (
+            document(model={**MODEL, "format": "pmml"}),
+            "model.format is 'pmml'; allowed: onnx, skops, joblib, xgboost, lightgbm",
+        ),
         (document(model={**MODEL, "sha256": "A" * 64}), f"model.sha256 is '{'A' * 56}..., {NOT_A_DIGEST}"),
         (document(profile={"sha256": "b" * 63}), f"profile.sha256 is '{'b' * 56}..., {NOT_A_DIGEST}"),
         (document(profile={}), "profile.sha256 is missing"),

@@ -93,10 +93,16 @@ def _parsed(tensor: Tensor) -> NDArray[Any]:
     # Python compares integers and floats exactly; numpy would round the large ones first.
     low, high = LIMITS[datatype]
     candidates = values if float in kinds or not values else (min(values), max(values))
-    wrong = next((value for value in candidates if not (low <= value <= high and value == int(value))), None)
+    wrong = next((value for value in candidates if not _is_whole(value, low, high)), None)
     if wrong is not None:
         _refuse(wrong, datatype, tensor.name)
     return np.array([int(value) for value in values] if float in kinds else values, dtype=DATATYPES[datatype])
+
+
+def _is_whole(value: float, low: int, high: int) -> bool:
+    # The JSON reader makes floats of whole numbers beyond 64 bits: this one may have been smaller than it is now.
+    is_rounded = type(value) is float and value == -(2.0**63)
+    return low <= value <= high and value == int(value) and not is_rounded
 
 
 def _cast(array: NDArray[Any], datatype: str, name: str) -> NDArray[Any]:

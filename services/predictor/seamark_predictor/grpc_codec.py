@@ -124,6 +124,9 @@ def _outputs(message: ModelInferRequest, raw: bool, plane: AnyPlane) -> list[tup
     for i, name in enumerate(wanted):
         if name not in allowed:
             raise InvalidInput(f"Cannot answer outputs[{i}]: it is {show(name)}; allowed: {names_text(allowed)}")
+    if len(set(wanted)) < len(wanted):
+        # However often one is named, it would be answered: little in, much out.
+        raise InvalidInput("Cannot answer outputs: one is there twice")
     return [(name, raw) for name in wanted]
 
 

@@ -21,6 +21,9 @@ _BINARY = "application/octet-stream"
 _DIGITS = re.compile(r"[0-9]{1,12}")
 #: Bytes of a body that is taken in one piece: as many as connections, together little next to the budget.
 _SMALL = 64 * 1024
+#: Every piece of a body takes 40 us, however small: so many may be small, then they have so many bytes on average.
+_SMALL_PIECES = 1000
+_LEAST_PIECE = 128
 
 
 class ClientGone(Exception):  # noqa: N818  # a fact, not an error: there is nobody to answer
@@ -125,6 +128,7 @@ class Bodies:
             async with asyncio.timeout(self._seconds):
                 async for part in proto:
                     self._room_for(size + len(part), len(part))
+                    _refuse_crumbs(len(parts), size)
                     size += len(part)
                     self._held += len(part)
                     parts.append(part)
@@ -147,6 +151,14 @@ class Bodies:
             )
         if self._held + more > self._budget:
             raise InvalidInput("Cannot read the body: the server holds as much as it can; try again", status=503)
+
+
+def _refuse_crumbs(pieces: int, size: int) -> None:
+    if pieces > _SMALL_PIECES + size // _LEAST_PIECE:
+        raise InvalidInput(
+            f"Cannot read the body: its first {size} bytes came in {pieces} pieces; {_LEAST_PIECE} bytes or more in "
+            "each are needed"
+        )
 
 
 class Arriving:

@@ -82,6 +82,8 @@ class Rest:
         threads = explain.Limits().at_once * len(self._models) + 1
         self._explaining = ThreadPoolExecutor(threads, thread_name_prefix="explain")
         self._counters = counters
+        # Made when it is first asked for.
+        self._document = b""
         self._routes = self._server_routes()
         for served in self._models:
             self._routes |= self._model_routes(served)
@@ -95,6 +97,8 @@ class Rest:
             "/healthz": ("GET", self._constant({"live": True})),
             "/readyz": ("GET", self._readiness({"ready": True})),
             "/metrics": ("GET", self._metrics),
+            "/openapi.json": ("GET", self._openapi),
+            "/docs": ("GET", self._docs),
             "/v2": ("GET", self._constant({**server, "extensions": ["binary_tensor_data"]})),
             "/v2/health/live": ("GET", self._constant({"live": True})),
             "/v2/health/ready": ("GET", self._readiness({"ready": True})),
@@ -160,6 +164,23 @@ class Rest:
 
     async def _metrics(self, _: Any, proto: Any) -> None:
         proto.response_bytes(200, [("content-type", CONTENT_TYPE)], self._counters.text())
+
+    async def _openapi(self, _: Any, proto: Any) -> None:
+        if not self._document:
+            self._document = await self._in_thread(self._described)
+        self._send(proto, 200, self._document)
+
+    def _described(self) -> bytes:
+        # Only now: few ask, and every start would wait for it.
+        from seamark_predictor import openapi
+
+        return orjson.dumps(openapi.document([served.plane for served in self._models], self._limit))
+
+    async def _docs(self, _: Any, proto: Any) -> None:
+        from seamark_predictor import docs_page
+
+        page = docs_page.page()
+        proto.response_bytes(200, list(page.headers), page.body)
 
     def _prediction(self, served: Served, codec: Codec, protocol: str) -> Handler:
         batcher, counters, sink = served.batcher, served.counters, served.sink

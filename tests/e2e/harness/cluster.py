@@ -15,10 +15,12 @@ from typing import Any, TypeVar
 __all__ = ["Cluster", "Document", "until"]
 
 Document = dict[str, Any]
+#: Label of what scenarios have made.
+MARK = "seamark.dev/e2e"
 _T = TypeVar("_T")
 
 
-def until(happened: Callable[[], _T], seconds: float, told: Callable[[], str] = lambda: "", every: float = 0.3) -> _T:
+def until(happened: Callable[[], _T], seconds: float, told: Callable[[], str] = lambda: "", every: float = 0.5) -> _T:
     """Waits for something true and returns it; fails with what is `told` when it does not come."""
     deadline = time.monotonic() + seconds
     while not (found := happened()):
@@ -134,13 +136,31 @@ class Cluster:
     @contextlib.contextmanager
     def namespace(self, name: str) -> Iterator[str]:
         """A namespace that enforces the restricted Pod Security Standard; deleted at the end."""
-        labels = {"pod-security.kubernetes.io/enforce": "restricted", "seamark.dev/e2e": "true"}
+        labels = {"pod-security.kubernetes.io/enforce": "restricted", MARK: "true"}
         self.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=true")
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
         try:
             yield name
         finally:
+            # First, and not when all pods have ended: the operator has nothing to do with it any more.
+            self.kubectl("delete", "md", "--all", "-n", name, "--wait=false", check=False)
             self.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+
+    def mark_volume(self, claim: str, namespace: str) -> None:
+        """So that it is known as a scenario's when its claim is gone."""
+        volume = self.get("pvc", claim, namespace)["spec"]["volumeName"]
+        self.kubectl("label", "pv", volume, f"{MARK}=true", "--overwrite")
+
+    def offer_volumes(self) -> None:
+        """Lets volumes of scenarios that are over be claimed again, where the cluster has a fixed number of them."""
+        for volume in json.loads(self.kubectl("get", "pv", "-l", f"{MARK}=true", "-o", "json"))["items"]:
+            if volume["status"].get("phase") == "Released":
+                self.kubectl("patch", "pv", volume["metadata"]["name"], "-p", '{"spec": {"claimRef": null}}')
+
+    def unfinished(self) -> set[str]:
+        """Namespaces of scenarios whose ModelDeployments are still on their way out."""
+        found = self.kubectl("get", "md", "-A", "-o", "jsonpath={.items[*].metadata.namespace}").split()
+        return {name for name in found if name.startswith("e2e-")}
 
     def wait_for(self, what: str, condition: str, namespace: str, seconds: float) -> None:
         self.kubectl(

@@ -103,7 +103,7 @@ def _deployment(name: str, image: str, arguments: list[str], port: int) -> Docum
         "imagePullPolicy": "IfNotPresent",
         "args": arguments,
         "securityContext": _SECURITY,
-        "readinessProbe": {"httpGet": {"path": "/-/ready", "port": port}, "periodSeconds": 1},
+        "readinessProbe": {"httpGet": {"path": "/-/ready", "port": port}, "periodSeconds": 1, "timeoutSeconds": 5},
         "volumeMounts": [{"name": "config", "mountPath": "/etc/config"}, {"name": "data", "mountPath": "/data"}],
     }
     volumes = [{"name": "config", "configMap": {"name": name}}, {"name": "data", "emptyDir": {}}]

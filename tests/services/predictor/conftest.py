@@ -163,6 +163,23 @@ def regression_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_package(tmp_path_factory.mktemp("regression"), dump(model, "skops"), "skops", schema, x, [], outputs)
 
 
+@pytest.fixture(scope="session")
+def tensors_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bare model of numbers and texts by row, `x` and `t`, and of two whole numbers, `k`; it answers `<name>_out`."""
+    from onnx import TensorProto, helper
+
+    kinds = [("x", TensorProto.FLOAT, ["n", 3]), ("k", TensorProto.INT64, [2]), ("t", TensorProto.STRING, ["n", 1])]
+    inputs = [helper.make_tensor_value_info(*kind) for kind in kinds]
+    outputs = [helper.make_tensor_value_info(f"{name}_out", kind, shape) for name, kind, shape in kinds]
+    operators = {"x": "Neg", "k": "Neg", "t": "Identity"}
+    nodes = [helper.make_node(operator, [name], [f"{name}_out"]) for name, operator in operators.items()]
+    graph = helper.make_graph(nodes, "g", inputs, outputs)
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    path = tmp_path_factory.mktemp("tensors") / "tensors.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
 def open_plane(folder: Path, *, reject: bool = False, trust_pickle: bool = False) -> Dataplane:
     content = read(folder)
     model = formats.load(content, trust_pickle=trust_pickle)
@@ -195,17 +212,20 @@ def wait_for(condition: Callable[[], Any], seconds: float = 15.0) -> Any:
 
 @dataclass
 class Predictor:
-    """A predictor as a real process."""
+    """A predictor as a real process. package: of the model `cancer`, or several by the models' names."""
 
-    package: Path
+    package: Path | dict[str, Path]
     arguments: tuple[str, ...] = ()
     port: int = field(default_factory=free_port)
     log: str = ""
 
     def __post_init__(self) -> None:
-        command = [sys.executable, "-m", "seamark_predictor", "--name", "cancer", "--package", str(self.package)]
+        if isinstance(self.package, dict):
+            models = [part for name, path in self.package.items() for part in ("--model", f"{name}={path}")]
+        else:
+            models = ["--name", "cancer", "--package", str(self.package)]
         self.process = subprocess.Popen(
-            [*command, "--port", str(self.port), *self.arguments],
+            [sys.executable, "-m", "seamark_predictor", *models, "--port", str(self.port), *self.arguments],
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
@@ -239,7 +259,7 @@ def start() -> Iterator[Callable[..., Predictor]]:
     """Starts predictors that end with the test."""
     started: list[Predictor] = []
 
-    def begin(package: Path, *arguments: str, port: int | None = None) -> Predictor:
+    def begin(package: Path | dict[str, Path], *arguments: str, port: int | None = None) -> Predictor:
         started.append(Predictor(package, arguments, port or free_port()))
         return started[-1]
 

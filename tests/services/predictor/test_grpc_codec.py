@@ -232,6 +232,10 @@ def test_features_come_in_one_tensor_or_one_for_each(cancer_plane: Any, kit: Any
             pb.ModelInferRequest(inputs=[entry("x", "FP32", [1], [1])], outputs=[{"name": "y"}]),
             "Cannot answer outputs[0]: it is 'y'; allowed: 'x'",
         ),
+        (
+            pb.ModelInferRequest(inputs=[entry("x", "FP32", [1], [1])], outputs=[{"name": "x"}, {"name": "x"}]),
+            "Cannot answer outputs: one is there twice",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_refused_by_name(message: pb.ModelInferRequest, problem: str) -> None:

@@ -181,6 +181,29 @@ def test_external_data_is_found_wherever_a_tensor_can_be(place: str) -> None:
     assert has_external_data(model.SerializeToString()) is True
 
 
+@pytest.mark.parametrize("place", ["sparse", "sparse attribute", "list attribute", "function", "training"])
+def test_external_data_is_found_where_models_seldom_have_tensors(place: str) -> None:
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1])
+    onnx.external_data_helper.set_external_data(_with_raw_data(tensor), "weights.bin")
+    model = onnx.ModelProto()
+    if place == "sparse":
+        model.graph.sparse_initializer.add().values.CopyFrom(tensor)
+    elif place == "sparse attribute":
+        model.graph.node.add().attribute.add().sparse_tensor.indices.CopyFrom(tensor)
+    elif place == "list attribute":
+        model.graph.node.add().attribute.add().tensors.add().CopyFrom(tensor)
+    elif place == "function":
+        model.functions.add().node.add().attribute.add().t.CopyFrom(tensor)
+    else:
+        model.training_info.add().algorithm.initializer.add().CopyFrom(tensor)
+    assert has_external_data(model.SerializeToString()) is True
+
+
+def _with_raw_data(tensor: TensorProto) -> TensorProto:
+    tensor.raw_data = b"\0" * 4
+    return tensor
+
+
 def test_the_word_location_alone_is_no_external_data() -> None:
     model = _weights_model("initializer")
     model.doc_string = "location"
