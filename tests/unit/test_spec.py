@@ -255,7 +255,7 @@ BAD_SPECS: list[tuple[str, object, str]] = [
     ("model", {"uri": ""}, ".uri: is empty"),
     ("model", {"uri": "a\nb"}, ".uri: 'a\\nb' is not one line of at most 2000 characters"),
     ("model", {"uri": LONG}, f".uri: '{'x' * 56}... is not one line of at most 2000 characters"),
-    ("model", {"uri": "u", "format": "pickle"}, ".format: 'pickle' is not one of onnx, skops, joblib"),
+    ("model", {"uri": "u", "format": "pickle"}, ".format: 'pickle' is not one of onnx, skops, joblib, xgboost, lightgbm"),
     ("model", {"uri": "u", "trustPickle": "yes"}, ".trustPickle: 'yes' is not true or false"),
     ("model", {"uri": "u", "digest": 3}, ".digest: 3 is not a SHA-256 of 64 lower-case hexadecimal digits"),
     ("model", {"uri": "u", "digest": ""}, ".digest: '' is not a SHA-256 of 64 lower-case hexadecimal digits"),

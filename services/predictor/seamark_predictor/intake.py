@@ -8,6 +8,8 @@ import re
 import secrets
 from typing import Any
 
+from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # granian lists no names
+
 from seamark.errors import InvalidInput
 from seamark_predictor.rows import show
 
@@ -113,6 +115,8 @@ class Bodies:
             if not self._arriving.is_late(place):
                 raise
             raise self._late() from None
+        except ProtocolClosed:
+            raise ClientGone from None
         finally:
             self._arriving.leave(place)
         if len(body) < size:
@@ -135,6 +139,9 @@ class Bodies:
         except TimeoutError:
             self.release(size)
             raise self._late() from None
+        except ProtocolClosed:
+            self.release(size)
+            raise ClientGone from None
         except BaseException:
             self.release(size)
             raise

@@ -68,6 +68,14 @@ class _Reply:
     compressed: bool = False
 
 
+@dataclass(slots=True, eq=False)
+class _Held:
+    """Bytes that a request's body takes, compressed and not; whole: whether it was read to its end."""
+
+    size: int = 0
+    whole: bool = False
+
+
 class Rest:
     """The RSGI application for some models. body_limit: bytes, compressed and not."""
 
@@ -220,35 +228,43 @@ class Rest:
     async def _reply(
         self, served: Served, codec: Codec, protocol: str, headers: Any, proto: Any, call_id: str
     ) -> _Reply:
+        plane = served.plane
+        batch: Batch | None = None
+        held = _Held()
         try:
             length = header_length(headers, binary=protocol == "v2")
-            encoding = encoding_of(headers)
-            body = await self._bodies.read(headers, proto)
-        except InvalidInput as error:
-            return replace(_refusal(error, None), unread=True)
-        batch: Batch | None = None
-        held = len(body)
-        since = time.monotonic()
-        try:
-            if encoding:
-                body = await self._in_thread(decompress, body, self._limit)
-                self._bodies.hold(len(body))
-                held += len(body)
+            body = await self._read(headers, proto, held)
+            since = time.monotonic()
             if len(body) > _INLINE:
                 return await self._long_reply(served, codec, body, length, proto, call_id)
-            request = codec.parse(body, length, served.plane)
+            request = codec.parse(body, length, plane)
             batch = request.batch
             answer = served.at_once(batch)
             if answer is None:
                 answer = await served.predict(batch, since, proto.client_disconnect)
-            content, json_length = codec.encode(request, answer, served.plane, call_id)
-            return _Reply(200, content, json_length, batch.count, served.plane.recorded(batch, answer))
+            content, json_length = codec.encode(request, answer, plane, call_id)
+            return _Reply(200, content, json_length, batch.count, plane.recorded(batch, answer))
+        except ClientGone:
+            raise
         except Exception as error:
-            return _failure(error, batch, served.plane, call_id)
+            return _failure(error, batch, plane, call_id, unread=not held.whole)
         except asyncio.CancelledError:
             raise ClientGone from None
         finally:
-            self._bodies.release(held)
+            self._bodies.release(held.size)
+
+    async def _read(self, headers: Any, proto: Any, held: _Held) -> bytes:
+        """The body, uncompressed. What it takes is in `held` also when this fails."""
+        encoding = encoding_of(headers)
+        body = await self._bodies.read(headers, proto)
+        held.whole = True
+        held.size = len(body)
+        if not encoding:
+            return body
+        content = await self._in_thread(decompress, body, self._limit)
+        self._bodies.hold(len(content))
+        held.size += len(content)
+        return content
 
     async def _long_reply(
         self, served: Served, codec: Codec, body: bytes, length: int | None, proto: Any, call_id: str
@@ -282,20 +298,12 @@ class Rest:
 
     async def _explain(self, served: Served, headers: Any, proto: Any, call_id: str) -> _Reply:
         plane = served.plane
+        held = _Held()
         try:
             header_length(headers, binary=False)
-            encoding = encoding_of(headers)
-            body = await self._bodies.read(headers, proto)
-        except InvalidInput as error:
-            return replace(_refusal(error, None), unread=True)
-        held = len(body)
-        try:
+            body = await self._read(headers, proto, held)
             if served.explainer is None:
                 raise explain.no_features(plane.name)
-            if encoding:
-                body = await self._in_thread(decompress, body, self._limit)
-                self._bodies.hold(len(body))
-                held += len(body)
             request = await self._in_thread(v1.parse, body, None, plane)
             rows: Any = request.batch
             # Rows that the model does not take are refused as they are elsewhere.
@@ -306,12 +314,14 @@ class Rest:
             )
             document = plane.to_document(answer) | explain.document(found, plane.name, plane.revision, call_id)
             return _Reply(200, orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY))
+        except ClientGone:
+            raise
         except Exception as error:
-            return _failure(error, None, plane, call_id)
+            return _failure(error, None, plane, call_id, unread=not held.whole)
         except asyncio.CancelledError:
             raise ClientGone from None
         finally:
-            self._bodies.release(held)
+            self._bodies.release(held.size)
 
     def close(self) -> None:
         """Ends the threads."""
@@ -323,11 +333,11 @@ def _error(message: str) -> bytes:
     return orjson.dumps({"error": message})
 
 
-def _failure(error: Exception, batch: Batch | None, plane: AnyPlane, call_id: str) -> _Reply:
+def _failure(error: Exception, batch: Batch | None, plane: AnyPlane, call_id: str, *, unread: bool = False) -> _Reply:
     """What to answer in place of a prediction."""
     rows = batch.count if batch else 0
     if isinstance(error, InvalidInput):
-        return _refusal(error, batch)
+        return _refusal(error, batch, unread=unread)
     if isinstance(error, DeadlineExceeded):
         return _Reply(error.status, _error(str(error)), rows=rows)
     if isinstance(error, Overloaded):
@@ -338,10 +348,10 @@ def _failure(error: Exception, batch: Batch | None, plane: AnyPlane, call_id: st
     return _Reply(500, content, rows=rows, told=plane.recorded(batch, None) if batch else _NOTHING)
 
 
-def _refusal(error: InvalidInput, batch: Batch | None) -> _Reply:
+def _refusal(error: InvalidInput, batch: Batch | None, *, unread: bool) -> _Reply:
     """Values of refused rows are not told: `violations` say all there is to count."""
     count = batch.count if batch else max((count for _, _, count in error.violations), default=0)
-    return _Reply(error.status, _error(str(error)), rows=count, violations=error.violations)
+    return _Reply(error.status, _error(str(error)), rows=count, violations=error.violations, unread=unread)
 
 
 def _record(reply: _Reply, call_id: str, protocol: str, arrived: float, latency: float) -> Prediction:
