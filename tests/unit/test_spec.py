@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seamark.errors import InvalidSpec
+from seamark.package import MODEL_FORMATS
 from seamark.spec import (
     STRATEGIES,
     FalseAlarms,
@@ -255,7 +256,7 @@ BAD_SPECS: list[tuple[str, object, str]] = [
     ("model", {"uri": ""}, ".uri: is empty"),
     ("model", {"uri": "a\nb"}, ".uri: 'a\\nb' is not one line of at most 2000 characters"),
     ("model", {"uri": LONG}, f".uri: '{'x' * 56}... is not one line of at most 2000 characters"),
-    ("model", {"uri": "u", "format": "pickle"}, ".format: 'pickle' is not one of onnx, skops, joblib, xgboost, lightgbm"),
+    ("model", {"uri": "u", "format": "pickle"}, f".format: 'pickle' is not one of {', '.join(MODEL_FORMATS)}"),
     ("model", {"uri": "u", "trustPickle": "yes"}, ".trustPickle: 'yes' is not true or false"),
     ("model", {"uri": "u", "digest": 3}, ".digest: 3 is not a SHA-256 of 64 lower-case hexadecimal digits"),
     ("model", {"uri": "u", "digest": ""}, ".digest: '' is not a SHA-256 of 64 lower-case hexadecimal digits"),
