@@ -18,6 +18,8 @@ from seamark_predictor.served import Served
 
 # gRPC writes about what it does to standard error, in a form of its own.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+# Else it starts threads in a child that is about to become another program, and then aborts it.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 try:
     import grpc
     import grpc.aio

@@ -42,6 +42,9 @@ from seamark_predictor.plane import AnyPlane
 from seamark_predictor.rest import Rest
 from seamark_predictor.served import Options, Served, info
 
+# gRPC's clients in tests would otherwise abort children of this process that are about to become other programs.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 CANCER = load_breast_cancer()
 CANCER_NAMES = tuple(str(name) for name in CANCER.feature_names)
 
