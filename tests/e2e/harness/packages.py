@@ -89,7 +89,7 @@ def _one(value: float) -> onnx.TensorProto:
 def _extended(model: onnx.ModelProto, nodes: list[onnx.NodeProto], result: str, above: float) -> bytes:
     """The model with `nodes` before its answer, which stays as it is.
 
-    They may use `more_real` (int64, [1]: 1 for rows whose values sum to more than `above`, else 0) and `more_zero`
+    They may use `more_real` (int64, [1]: 1 where a row's values sum to more than `above`, else 0) and `more_zero`
     (int64, [1]: always 0, but known only when a row has come).
     """
     changed = onnx.ModelProto()
@@ -103,7 +103,9 @@ def _extended(model: onnx.ModelProto, nodes: list[onnx.NodeProto], result: str, 
     null = helper.make_tensor("", TensorProto.INT64, [1], [0])
     graph.node.extend(
         [
-            helper.make_node("ReduceSum", [graph.input[0].name], ["more_sum"], keepdims=0),
+            helper.make_node("Constant", [], ["more_axis"], value=helper.make_tensor("", TensorProto.INT64, [1], [1])),
+            helper.make_node("ReduceSum", [graph.input[0].name, "more_axis"], ["more_sums"], keepdims=0),
+            helper.make_node("ReduceMax", ["more_sums"], ["more_sum"], keepdims=0),
             helper.make_node("Constant", [], ["more_least"], value=least),
             helper.make_node("Constant", [], ["more_nothing"], value=nothing),
             helper.make_node("Constant", [], ["more_null"], value=null),
