@@ -93,8 +93,9 @@ def test_shortcuts_of_classifiers_answer_to_the_last_bit_as_scikit_learn(name: s
     def answers_agree(x: Any) -> None:
         with np.errstate(all="ignore"):
             wanted, output = estimator.predict_proba(x), model.predict(Rows(x, []))
+            classes = estimator.predict(x)
         assert np.array_equal(output.probabilities, wanted, equal_nan=True)
-        assert np.array_equal(estimator.classes_[output.prediction.astype(int)], estimator.predict(x))
+        assert np.array_equal(estimator.classes_[output.prediction.astype(int)], classes)
 
     answers_agree()
 
