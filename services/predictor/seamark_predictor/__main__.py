@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,9 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Until it serves there is nothing to drain. As a container's first process it would otherwise not hear the signal.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    # Only now: loading the model's libraries takes a second, and --help should not.
     from seamark.errors import UserError
-    from seamark_predictor import logs, server
+    from seamark_predictor import logs
 
     logs.configure()
     status, line = 0, ""
@@ -134,7 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if status and line:
             _complain(" ".join(line.split()))
         sys.stderr.flush()
-        server.leave(status)
+        # At once: the HTTP server's threads may still touch an interpreter that is being torn down.
+        os._exit(status)
 
 
 def _complain(line: str) -> None:
@@ -151,7 +152,7 @@ def _serve(options: argparse.Namespace, given: Sequence[str]) -> tuple[int, str]
     from seamark_predictor import workers
 
     place = workers.attach(options.worker) if options.worker else None
-    # Only now: it takes a second, and a worker is to end with its parent from the first moment.
+    # Only now: it takes a second, which --help should not, and a worker is to end with its parent from the start.
     from seamark_predictor import server
 
     if place is not None:
@@ -168,7 +169,7 @@ def _serve(options: argparse.Namespace, given: Sequence[str]) -> tuple[int, str]
     with server.fetched(settings.models) as models:
         if count > 1:
             return _supervise(given, models, count, settings.drain_delay)
-        server.serve(_settings(options, models))
+        server.serve(replace(settings, models=models))
     return 0, ""
 
 
@@ -197,13 +198,13 @@ def _without(given: Sequence[str], options: Sequence[str]) -> list[str]:
     return kept
 
 
-def _settings(options: argparse.Namespace, models: Sequence[Address] | None = None) -> Settings:
+def _settings(options: argparse.Namespace) -> Settings:
     from seamark_predictor.batcher import Limits
     from seamark_predictor.served import Options
     from seamark_predictor.server import Settings
 
     return Settings(
-        models=tuple(models or _models(options)),
+        models=tuple(_models(options)),
         digest=options.digest,
         revision=options.revision,
         monitor=options.monitor,

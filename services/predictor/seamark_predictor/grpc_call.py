@@ -10,11 +10,10 @@ import time
 import grpc
 
 from seamark.errors import InvalidInput, Unavailable
-from seamark.records import Prediction
 from seamark_predictor import logs
 from seamark_predictor.intake import prediction_id
-from seamark_predictor.plane import Batch, Recorded
-from seamark_predictor.served import Served
+from seamark_predictor.plane import NOTHING, Batch
+from seamark_predictor.served import Served, rows_of
 
 __all__ = ["LONGEST_DETAILS", "PROTOCOL", "Call"]
 
@@ -33,7 +32,6 @@ _CODES = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-_NOTHING = Recorded(b"", [], b"")
 
 
 class Call:
@@ -43,7 +41,7 @@ class Call:
         self.id = prediction_id(metadata)
         self.served: Served | None = None
         self.batch: Batch | None = None
-        self.told = _NOTHING
+        self.told = NOTHING
         self.status = 200
         self._details = ""
         self._retry_after: int | None = None
@@ -97,9 +95,7 @@ class Call:
 
     @property
     def _rows(self) -> int:
-        if self.batch is not None:
-            return self.batch.count
-        return max((count for _, _, count in self._violations), default=0)
+        return rows_of(self.batch, self._violations)
 
     def ends(self) -> None:
         """Counts it and tells the monitor, unless it was for no model that is served."""
@@ -108,18 +104,5 @@ class Call:
             return
         seconds = time.perf_counter() - self._started
         self.belongs_to(None)
-        served.counters.answered(PROTOCOL, self.status, seconds, self._rows)
-        served.sink.add(
-            Prediction(
-                prediction_id=self.id,
-                time=self._arrived,
-                latency=seconds,
-                status=self.status,
-                rows=self._rows,
-                protocol=PROTOCOL,
-                numbers=self.told.numbers,
-                categories=self.told.categories,
-                outputs=self.told.outputs,
-                violations=self._violations,
-            )
-        )
+        told, violations = self.told, self._violations
+        served.tell(PROTOCOL, self.id, self._arrived, seconds, self.status, self._rows, told, violations)

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from seamark.errors import Conflict, InvalidInput, Unavailable, UserError
 from seamark_predictor import v2
-from seamark_predictor.rows import names_text, show
-from seamark_predictor.served import Served
+from seamark_predictor.rows import show
+from seamark_predictor.served import Served, known
 
 # gRPC writes about what it does to standard error, in a form of its own.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -184,10 +184,10 @@ class GrpcServer:
         served = self._models.get(name)
         if served is not None and revision in ("", served.plane.revision):
             return served
-        planes = [served.plane for served in self._models.values()]
-        known = names_text([f"{plane.name}, version {plane.revision}" for plane in planes])
         asked = show(name) + (f", version {show(revision)}" if revision else "")
-        raise InvalidInput(f"Cannot find model {asked}: this server has model {known}", status=404)
+        raise InvalidInput(
+            f"Cannot find model {asked}: this server has model {known(self._models.values())}", status=404
+        )
 
     async def _infer(self, _messages: Any, context: Any) -> bytes:
         call = Call(dict(context.invocation_metadata() or ()), self._only)
@@ -247,7 +247,6 @@ class GrpcServer:
         return bytes(content)
 
     async def _work(self, call: Call, content: bytes) -> bytes:
-        since = time.monotonic()
         since = time.monotonic()
         message = grpc_codec.decode(content)
         served = self._addressed(call, message)

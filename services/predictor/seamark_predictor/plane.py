@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from seamark_predictor.model import Spec
 from seamark_predictor.tensors import Tensor
 
-__all__ = ["AnyPlane", "Batch", "Plane", "Recorded", "Values"]
+__all__ = ["NOTHING", "AnyPlane", "Batch", "Plane", "Recorded", "Values"]
 
 
 class Batch(Protocol):
@@ -39,6 +39,9 @@ class Recorded:
     categories: list[list[str | None]]
     outputs: bytes
 
+
+#: Of a request that was not understood.
+NOTHING = Recorded(b"", [], b"")
 
 B = TypeVar("B", bound=Batch)
 A = TypeVar("A")

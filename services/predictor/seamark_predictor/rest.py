@@ -17,16 +17,15 @@ from typing import Any, TypeVar
 import orjson
 
 from seamark.errors import InvalidInput
-from seamark.records import Prediction
 from seamark_predictor import explain, logs, v1, v2
 from seamark_predictor.batcher import DeadlineExceeded, Overloaded
 from seamark_predictor.codec import Codec
 from seamark_predictor.compression import WORTH, compress, decompress, encoding_of, wants_gzip
 from seamark_predictor.counters import CONTENT_TYPE, Counters
 from seamark_predictor.intake import Bodies, ClientGone, header_length, prediction_id
-from seamark_predictor.plane import AnyPlane, Batch, Recorded
-from seamark_predictor.rows import names_text, show
-from seamark_predictor.served import Served
+from seamark_predictor.plane import NOTHING, AnyPlane, Batch, Recorded
+from seamark_predictor.rows import show
+from seamark_predictor.served import Served, known, rows_of
 
 __all__ = ["Rest"]
 
@@ -48,9 +47,6 @@ Handler = Callable[[Any, Any], Awaitable[None]]
 Result = TypeVar("Result")
 
 
-_NOTHING = Recorded(b"", [], b"")
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Reply:
     """What to answer and what to tell the monitor."""
@@ -59,7 +55,7 @@ class _Reply:
     body: bytes
     header_length: int | None = None
     rows: int = 0
-    told: Recorded = _NOTHING
+    told: Recorded = NOTHING
     violations: tuple[tuple[str, str, int], ...] = ()
     # Seconds after which to try again.
     retry_after: int = 1
@@ -142,10 +138,10 @@ class Rest:
             await route[1](scope, proto)
 
     def _not_found(self, path: str) -> str:
-        known = names_text([f"{one.plane.name}, version {one.plane.revision}" for one in self._models])
+        problem = f"Cannot find {show(path)}: this server has model {known(self._models)}"
         if path.startswith(("/v1/models/", "/v2/models/")):
-            return f"Cannot find {show(path)}: this server has model {known}"
-        return f"Cannot find {show(path)}: this server has model {known}, under /v1/models and /v2/models"
+            return problem
+        return f"{problem}, under /v1/models and /v2/models"
 
     def _send(self, proto: Any, status: int, body: bytes, *headers: tuple[str, str]) -> None:
         closing = () if self.ready else (_CLOSE,)
@@ -191,7 +187,7 @@ class Rest:
         proto.response_bytes(200, list(page.headers), page.body)
 
     def _prediction(self, served: Served, codec: Codec, protocol: str) -> Handler:
-        batcher, counters, sink = served.batcher, served.counters, served.sink
+        batcher = served.batcher
 
         async def answer(scope: Any, proto: Any) -> None:
             arrived, started = time.time(), time.perf_counter()
@@ -208,8 +204,8 @@ class Rest:
                 reply = replace(reply, body=await self._in_thread(compress, reply.body), compressed=True)
             self._answer(proto, reply, call_id)
             seconds = time.perf_counter() - started
-            counters.answered(protocol, reply.status, seconds, reply.rows)
-            sink.add(_record(reply, call_id, protocol, arrived, seconds))
+            violations = list(reply.violations)
+            served.tell(protocol, call_id, arrived, seconds, reply.status, reply.rows, reply.told, violations)
 
         return answer
 
@@ -345,26 +341,10 @@ def _failure(error: Exception, batch: Batch | None, plane: AnyPlane, call_id: st
     # The last line of defence: the client learns nothing but the id, the log has all.
     logs.failure("prediction_failed", prediction_id=call_id, rows=rows)
     content = orjson.dumps({"error": "internal error", "request_id": call_id})
-    return _Reply(500, content, rows=rows, told=plane.recorded(batch, None) if batch else _NOTHING)
+    return _Reply(500, content, rows=rows, told=plane.recorded(batch, None) if batch else NOTHING)
 
 
 def _refusal(error: InvalidInput, batch: Batch | None, *, unread: bool) -> _Reply:
     """Values of refused rows are not told: `violations` say all there is to count."""
-    count = batch.count if batch else max((count for _, _, count in error.violations), default=0)
+    count = rows_of(batch, error.violations)
     return _Reply(error.status, _error(str(error)), rows=count, violations=error.violations, unread=unread)
-
-
-def _record(reply: _Reply, call_id: str, protocol: str, arrived: float, latency: float) -> Prediction:
-    told = reply.told
-    return Prediction(
-        call_id,
-        arrived,
-        latency,
-        reply.status,
-        reply.rows,
-        protocol,
-        told.numbers,
-        told.categories,
-        told.outputs,
-        list(reply.violations),
-    )

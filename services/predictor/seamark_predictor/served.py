@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,9 +15,10 @@ from seamark_predictor.counters import ModelCounters, ModelInfo
 from seamark_predictor.dataplane import Dataplane
 from seamark_predictor.explain import Explainer
 from seamark_predictor.generic import TensorPlane
-from seamark_predictor.plane import AnyPlane, Batch
+from seamark_predictor.plane import AnyPlane, Batch, Recorded
+from seamark_predictor.rows import names_text
 
-__all__ = ["Options", "Served", "Sink", "info"]
+__all__ = ["Options", "Served", "Sink", "info", "known", "rows_of"]
 
 #: Until a model's runs have been timed: every run by itself, in the thread.
 _UNKNOWN = pacing.Pace(joins=False, inline_rows=0, most_rows=1, linger=0.0)
@@ -56,21 +57,17 @@ class Served:
         self.counters = counters
         #: None for models of free tensors.
         self.explainer = explainer
-        self._deadline = options.deadline
-        self._joined = _joined(plane)
+        #: Seconds that a request may wait and run.
+        self.deadline = options.deadline
+        model, self._kind = _joined(plane)
         costs = _costs(plane)
         pace = _UNKNOWN if costs is None else pacing.pace(costs)
         per_row = options.deadline if costs is None else costs.one
-        self.batcher: Batcher[Any, Any] = Batcher(self._joined.model, pace, counters, per_row, options.queue)
+        self.batcher: Batcher[Any, Any] = Batcher(model, pace, counters, per_row, options.queue)
         self._cache: Cache[Any] | None = None
         if options.cache_bytes and isinstance(plane, Dataplane):
             weigh = joining.answer_bytes
             self._cache = Cache(options.cache_entries, options.cache_bytes, counters, weigh)
-
-    @property
-    def deadline(self) -> float:
-        """Seconds that a request may wait and run."""
-        return self._deadline
 
     def at_once(self, batch: Batch) -> Any:
         """The answer, where nobody gains by waiting; else None. Raises what `Plane.predict` raises."""
@@ -93,10 +90,28 @@ class Served:
             self._cache.put(key, size, answer)
         return answer
 
+    def tell(
+        self,
+        protocol: str,
+        call_id: str,
+        arrived: float,
+        latency: float,
+        status: int,
+        rows: int,
+        told: Recorded,
+        violations: list[tuple[str, str, int]],
+    ) -> None:
+        """Counts a request that was answered, and hands on its record; see `Prediction` for what is what."""
+        self.counters.answered(protocol, status, latency, rows)
+        numbers, categories, outputs = told.numbers, told.categories, told.outputs
+        self.sink.add(
+            Prediction(call_id, arrived, latency, status, rows, protocol, numbers, categories, outputs, violations)
+        )
+
     async def _run(self, batch: Batch, since: float, gone: Callable[[], Awaitable[None]] | None) -> Any:
         if self.batcher.is_direct(batch.count):
             return self.batcher.direct(batch)
-        future = self.batcher.submit(batch, since + self._deadline, self._joined.kind(batch))
+        future = self.batcher.submit(batch, since + self.deadline, self._kind(batch))
         if gone is None or self.batcher.is_short(batch.count):
             return await future
         watch = asyncio.ensure_future(gone())
@@ -107,32 +122,12 @@ class Served:
             watch.cancel()
 
 
-class _Joined:
-    """How requests to a plane go together."""
-
-    def __init__(self, model: Model[Any, Any]) -> None:
-        self.model = model
-
-    def kind(self, batch: Any) -> Hashable:  # noqa: ARG002  # rows of features are all of one kind
-        """Batches of one kind are joined; None with no other."""
-        return True
-
-
-class _JoinedArrays(_Joined):
-    def kind(self, batch: Any) -> Hashable:
-        return joining.arrays_kind(batch)
-
-
-class _Single(_Joined):
-    def kind(self, batch: Any) -> Hashable:  # noqa: ARG002  # what the rows of such a model are, nobody knows
-        return None
-
-
-def _joined(plane: AnyPlane) -> _Joined:
-    if isinstance(plane, TensorPlane):
-        model = Model(plane.predict, joining.join_arrays, joining.split_arrays)
-        return _JoinedArrays(model) if plane.batched else _Single(model)
-    return _Joined(Model(plane.predict, joining.join_rows, joining.split_answer))
+def _joined(plane: AnyPlane) -> tuple[Model[Any, Any], Callable[[Any], Hashable]]:
+    """How requests go together, and of what kind each is: see `Batcher.submit`."""
+    if not isinstance(plane, TensorPlane):
+        return Model(plane.predict, joining.join_rows, joining.split_answer), lambda _: True
+    model = Model(plane.predict, joining.join_arrays, joining.split_arrays)
+    return model, joining.arrays_kind if plane.batched else lambda _: None
 
 
 def _costs(plane: AnyPlane) -> pacing.Costs | None:
@@ -148,3 +143,13 @@ def _costs(plane: AnyPlane) -> pacing.Costs | None:
 def info(plane: AnyPlane) -> ModelInfo:
     """What is told about the model at /metrics."""
     return ModelInfo(plane.name, plane.revision, plane.platform, plane.digest)
+
+
+def known(models: Iterable[Served]) -> str:
+    """The models of a server, for those who ask for another."""
+    return names_text([f"{served.plane.name}, version {served.plane.revision}" for served in models])
+
+
+def rows_of(batch: Batch | None, violations: Iterable[tuple[str, str, int]]) -> int:
+    """Rows of a request; where it was not understood, as many as are told to be wrong."""
+    return batch.count if batch is not None else max((count for _, _, count in violations), default=0)

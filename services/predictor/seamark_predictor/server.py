@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import shutil
 import signal
@@ -33,7 +32,7 @@ from seamark_predictor.rest import Rest
 from seamark_predictor.served import Options, Served, info
 from seamark_predictor.workers import Worker
 
-__all__ = ["Address", "Settings", "check", "fetched", "leave", "load", "serve"]
+__all__ = ["Address", "Settings", "check", "fetched", "serve"]
 
 #: Connections at the same time, idle ones included; more wait in the kernel's queue.
 _CONNECTIONS = 1024
@@ -76,12 +75,6 @@ class Settings:
     options: Options = field(default_factory=Options)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Loaded:
-    plane: AnyPlane
-    explainer: Explainer | None
-
-
 def check(settings: Settings) -> None:
     """Raises `UserError` for what no server could do, before a model is loaded, which may take long."""
     if settings.body_limit < 1:
@@ -112,40 +105,39 @@ def fetched(models: Sequence[Address]) -> Iterator[tuple[Address, ...]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def load(settings: Settings, model: Address) -> AnyPlane:
+def _load(settings: Settings, model: Address) -> tuple[AnyPlane, Explainer | None]:
     """The model, verified and warm; raises `InvalidPackage`."""
-    return _load(settings, model).plane
-
-
-def _load(settings: Settings, model: Address) -> _Loaded:
     path = Path(model.source)
     opened = open_model(path, name=model.name, trust_pickle=settings.trust_pickle, digest=settings.digest)
     revision = settings.revision or f"{model.name}-{opened.digest[:8]}"
     if opened.package is None:
         plane = TensorPlane(cast(TensorModel, opened.model), name=model.name, revision=revision, digest=opened.digest)
         plane.warm_up()
-        return _Loaded(plane, None)
+        return plane, None
     loaded = cast(Model, opened.model)
     features = Dataplane(opened.package, loaded, name=model.name, revision=revision, reject=settings.reject)
     features.warm_up()
-    return _Loaded(features, Explainer(opened.package, loaded))
+    return features, Explainer(opened.package, loaded)
 
 
 def serve(settings: Settings, worker: Worker | None = None) -> None:
     """Serves models on paths until told to stop; raises `UserError`. worker: this process's place among several."""
     models = [_load(settings, model) for model in settings.models]
-    feed = Feed(settings.monitor, models[0].plane.revision) if settings.monitor else NoFeed()
-    infos = [info(model.plane) for model in models]
+    feed = Feed(settings.monitor, models[0][0].revision) if settings.monitor else NoFeed()
+    infos = [info(plane) for plane, _ in models]
     if worker is None:
         counters = Counters(infos)
-        _port_is_free(settings.host, settings.port)
     else:
         counters = Counters(infos, file=worker.counters, workers=worker.count, index=worker.index)
-        worker.loaded()
     served = [
-        Served(model.plane, feed, own, settings.options, model.explainer)
-        for model, own in zip(models, counters.models, strict=True)
+        Served(plane, feed, own, settings.options, explainer)
+        for (plane, explainer), own in zip(models, counters.models, strict=True)
     ]
+    # Measuring the models was the last of loading them.
+    if worker is None:
+        _port_is_free(settings.host, settings.port)
+    else:
+        worker.loaded()
     rest = Rest(served, settings.body_limit, counters)
     asyncio.run(_listen(rest, served, settings, shared=worker is not None))
     rest.close()
@@ -219,8 +211,3 @@ def _port_is_free(host: str, port: int) -> None:
             probe.bind(address)
     except OSError as error:
         raise Conflict(f"Cannot listen on {host}:{port}: {error.strerror}") from error
-
-
-def leave(status: int) -> None:
-    """Ends the process at once: the HTTP server's threads may still touch an interpreter that is being torn down."""
-    os._exit(status)

@@ -10,8 +10,9 @@ import numpy as np
 
 from seamark.errors import InvalidPackage
 from seamark.package import Schema
+from seamark.texts import first_line
 from seamark_predictor.extras import need
-from seamark_predictor.formats.outline import Label, Outline, classes_of
+from seamark_predictor.formats.outline import Label, Outline, classes_of, only_numbers
 from seamark_predictor.formats.trial import death
 from seamark_predictor.model import Output
 from seamark_predictor.rows import Rows
@@ -83,8 +84,7 @@ def _booster(content: bytes, file: str) -> Any:
         return lightgbm.Booster(model_str=content.decode("utf-8"))
     except Exception as error:
         # The library raises its own error and whatever its parser stumbled over.
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0][:300]
-        raise InvalidPackage(f"Cannot load {file}: {reason}") from error
+        raise InvalidPackage(f"Cannot load {file}: {first_line(error)}") from error
 
 
 def _trees(booster: Any, text: str, file: str) -> Trees:
@@ -117,8 +117,7 @@ def serve(trees: Trees, schema: Schema, file: str, form: str) -> LightgbmModel:
             f"Cannot use {file}: it has {width} features and {len(trees.classes)} classes; the schema says "
             f"{len(schema.features)} and {len(schema.classes)}"
         )
-    if schema.categories:
-        raise InvalidPackage(f"Cannot use {file}: feature {schema.categories[0]!r} is a category; numbers are needed")
+    only_numbers(schema, file)
     return LightgbmModel(trees, form)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from seamark.errors import InvalidInput, InvalidPackage
 from seamark.onnx_external import has_external_data
 from seamark.package import NUMBER, Schema
+from seamark.texts import first_line
 from seamark_predictor.model import Output
 from seamark_predictor.rows import Rows, show
 
@@ -42,8 +43,7 @@ def read(content: bytes, file: str, form: str) -> Any:  # noqa: ARG001  # one si
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         # The runtime's exceptions have no common base but Exception.
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0][:300]
-        raise InvalidPackage(f"Cannot load {file}: {reason}") from error
+        raise InvalidPackage(f"Cannot load {file}: {first_line(error)}") from error
 
 
 def serve(session: Any, schema: Schema, file: str, form: str) -> OnnxModel:  # noqa: ARG001  # one signature for all

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from seamark.errors import InvalidPackage
+from seamark.package import Schema
 
-__all__ = ["Label", "Outline", "classes_of", "made_up"]
+__all__ = ["Label", "Outline", "classes_of", "made_up", "only_numbers"]
 
 Label = str | int | float | bool
 
@@ -49,3 +50,9 @@ def classes_of(values: list[object], file: str) -> tuple[Label, ...]:
 def made_up(width: int) -> tuple[str, ...]:
     """Names for features that have none."""
     return tuple(f"x{i}" for i in range(width))
+
+
+def only_numbers(schema: Schema, file: str) -> None:
+    """Refuses a schema with categories, for models that take none."""
+    if schema.categories:
+        raise InvalidPackage(f"Cannot use {file}: feature {schema.categories[0]!r} is a category; numbers are needed")

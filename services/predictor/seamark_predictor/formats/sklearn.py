@@ -16,6 +16,7 @@ from skops import io as skops
 from seamark.errors import InvalidPackage
 from seamark.package import Schema
 from seamark.skops_types import TRUSTED
+from seamark.texts import first_line
 from seamark_predictor import logs
 from seamark_predictor.extras import need
 from seamark_predictor.formats.outline import Label, Outline, classes_of, made_up
@@ -42,8 +43,8 @@ def read(content: bytes, file: str, form: str) -> Any:
             raise
         except Exception as error:
             # skops and pickle raise whatever the damaged file makes them stumble over.
-            raise InvalidPackage(f"Cannot load {file}: {type(error).__name__}: {_first_line(error)}") from error
-    for text in sorted({_first_line(warning.message) for warning in caught}):
+            raise InvalidPackage(f"Cannot load {file}: {type(error).__name__}: {first_line(error)}") from error
+    for text in sorted({first_line(warning.message) for warning in caught}):
         logs.event("model_warning", level=30, file=file, warning=text)
     return estimator
 
@@ -81,10 +82,6 @@ def read_skops(content: bytes, file: str, trusted: frozenset[str] = TRUSTED) -> 
     if untrusted:
         raise InvalidPackage(f"Cannot load {file}: it holds types that are not trusted: {', '.join(untrusted)[:500]}")
     return skops.loads(content, trusted=sorted(trusted))
-
-
-def _first_line(problem: object) -> str:
-    return (str(problem).strip().splitlines() or ["no reason given"])[0][:300]
 
 
 class SklearnModel:

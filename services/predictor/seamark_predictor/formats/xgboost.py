@@ -11,8 +11,9 @@ from scipy.special import expit, softmax
 
 from seamark.errors import InvalidPackage
 from seamark.package import Schema
+from seamark.texts import first_line
 from seamark_predictor.extras import need
-from seamark_predictor.formats.outline import Outline
+from seamark_predictor.formats.outline import Outline, only_numbers
 from seamark_predictor.formats.trial import death
 from seamark_predictor.model import Output
 from seamark_predictor.rows import Rows
@@ -53,7 +54,7 @@ def _booster(content: bytes, file: str) -> Any:
 
 
 def _first_line(error: Exception) -> str:
-    line = (str(error).strip().splitlines() or ["no reason given"])[0]
+    line = first_line(error, most=None)
     # It begins with the time and the place in XGBoost's source.
     return line.rpartition("] ")[2].partition(".cc:")[2].partition(": ")[2][:300] or line[:300]
 
@@ -97,8 +98,7 @@ def serve(booster: Any, schema: Schema, file: str, form: str) -> XgboostModel:
             f"Cannot use {file}: it is {own.task} with {own.width} features and {len(own.classes)} classes; the schema "
             f"says {schema.task} with {len(schema.features)} and {len(schema.classes)}"
         )
-    if schema.categories:
-        raise InvalidPackage(f"Cannot use {file}: feature {schema.categories[0]!r} is a category; numbers are needed")
+    only_numbers(schema, file)
     return XgboostModel(booster, form)
 
 

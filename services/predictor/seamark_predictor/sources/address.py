@@ -6,6 +6,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from seamark.errors import InvalidPackage
+from seamark.texts import first_line
 
 __all__ = ["inside", "shown", "without_secrets"]
 
@@ -16,7 +17,7 @@ _LONGEST = 300
 
 def without_secrets(text: str) -> str:
     """The first line of a message, its addresses without user, password, query and fragment."""
-    line = (text.strip().splitlines() or ["no reason given"])[0]
+    line = first_line(text, most=None)
     return _QUERY.sub(r"\1?...", _USER.sub(r"\1", line))[:_LONGEST]
 
 

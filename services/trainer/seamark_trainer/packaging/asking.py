@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from seamark.errors import UserError
 from seamark.package import Schema
+from seamark.texts import first_line
 from seamark_trainer.dataset import Dataset
 from seamark_trainer.packaging.blocks import in_blocks
 from seamark_trainer.packaging.choosing import Original
@@ -61,7 +62,7 @@ def _telling(rows: int) -> Callable[[int], None]:
 
 def _why(error: Exception, runner: Runner, data: Dataset) -> str:
     """What the user can do about a model that fails on the sample."""
-    cause = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    cause = first_line(error, type(error).__name__, 200)
     absent = _with_missing(data)
     if absent and _takes_complete_rows(runner, data):
         return f"it takes no missing values{absent}; leave such rows out, or fill them: {cause}"

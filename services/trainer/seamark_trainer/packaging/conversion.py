@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seamark.package import Schema
+from seamark.texts import first_line
 from seamark_trainer.converter import convert
 from seamark_trainer.packaging.blocks import in_blocks
 from seamark_trainer.packaging.estimator import predicts_highest
@@ -74,7 +75,7 @@ def to_onnx(
         answers = in_blocks(runner, matrix)
     # The converter and the runtime fail in many ways of their own.
     except Exception as error:
-        raise Failed(_first_line(error)) from error
+        raise Failed(first_line(error, type(error).__name__, 200)) from error
     return Converted(content, runner, answers, compare(schema, answers, wanted, tolerance))
 
 
@@ -88,10 +89,6 @@ def _attempt(estimator: Any, schema: Schema) -> tuple[bytes, Runner]:
         scored=hasattr(estimator, "predict_proba"),
     )
     return content, OnnxModel(content, schema.classes or None).runner(schema)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def compare(schema: Schema, got: Answers, wanted: Answers, tolerance: float) -> Parity:

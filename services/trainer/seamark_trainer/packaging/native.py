@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from seamark.errors import UserError
 from seamark.package import Schema
+from seamark.texts import first_line
 from seamark_trainer.packaging.estimator import EstimatorRunner
 from seamark_trainer.packaging.existing import Runner
 from seamark_trainer.packaging.opening import Opened, read_skops
@@ -43,7 +44,7 @@ def native(opened: Opened, runner: Runner, schema: Schema, matrix: NDArray[np.ge
         return File("model.skops", "skops", content)
     # skops raises whatever the objects make it stumble over.
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        reason = first_line(error, type(error).__name__)
     if not trust_pickle:
         raise UserError(
             f"skops cannot hold it: {reason}; say --trust-pickle to package a pickle, "

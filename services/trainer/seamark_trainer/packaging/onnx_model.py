@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from seamark.errors import InvalidPackage, UserError
 from seamark.onnx_external import has_external_data
 from seamark.package import CATEGORY, NUMBER, Schema
+from seamark.texts import first_line
 from seamark_trainer.packaging.existing import Answers, class_indices
 
 __all__ = ["OnnxModel", "OnnxRunner"]
@@ -86,8 +87,7 @@ def _session(content: bytes) -> Any:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     # The runtime's exceptions have no common base but Exception.
     except Exception as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0][:300]
-        raise InvalidPackage(f"ONNX Runtime cannot load it: {reason}") from error
+        raise InvalidPackage(f"ONNX Runtime cannot load it: {first_line(error)}") from error
 
 
 def _are_columns(inputs: Sequence[Any]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from seamark.errors import InvalidPackage
 from seamark.skops_types import TRUSTED
+from seamark.texts import first_line
 from seamark_trainer.packaging import mlflow_folder
 
 __all__ = ["Opened", "open_model", "read_skops"]
@@ -97,8 +98,8 @@ def _load(path: Path, form: str, content: bytes) -> Any:
             raise InvalidPackage(f"Cannot open {path}: {error}") from error
         # skops and pickle raise whatever the damaged file makes them stumble over.
         except Exception as error:
-            raise InvalidPackage(f"Cannot open {path}: {type(error).__name__}: {_first_line(error)}") from error
-    for text in sorted({_first_line(warning.message) for warning in caught}):
+            raise InvalidPackage(f"Cannot open {path}: {type(error).__name__}: {first_line(error)}") from error
+    for text in sorted({first_line(warning.message) for warning in caught}):
         log.warning("%s: %s", path.name, text)
     return estimator
 
@@ -117,7 +118,3 @@ def _read_pickle(content: bytes) -> Any:
     import joblib
 
     return joblib.load(io.BytesIO(content))
-
-
-def _first_line(problem: object) -> str:
-    return (str(problem).strip().splitlines() or ["no reason given"])[0][:300]
