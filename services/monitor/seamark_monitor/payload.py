@@ -146,7 +146,7 @@ def _rows_of(tensor: Tensor) -> list[list[Any]]:
     name, shape, data = tensor
     flat = _flat(data)
     rows = shape[0] if len(shape) > 1 else 1
-    if rows == 0 or len(flat) % rows or math.prod(shape) != len(flat):
+    if rows < 1 or not flat or len(flat) % rows or math.prod(shape) != len(flat):
         raise InvalidInput(f"Cannot read tensor {name!r}: shape {shape} does not fit {len(flat)} values")
     width = len(flat) // rows
     return [flat[start : start + width] for start in range(0, len(flat), width)]

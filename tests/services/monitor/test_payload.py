@@ -192,6 +192,13 @@ tensors = st.lists(
 )
 
 
+@pytest.mark.parametrize("shape", [[0], [2, 0], [10**9, 0], [0, 2]])
+def test_a_tensor_without_values_is_refused(shape: list[int]) -> None:
+    body = json.dumps({"inputs": [{"name": "x", "shape": shape, "data": []}]}).encode()
+    with pytest.raises(InvalidInput, match="does not fit 0 values"):
+        read_request(body, NUMBERS)
+
+
 @given(st.sampled_from(["instances", "inputs", "predictions", "outputs"]), anything | tensors)
 def test_any_document_is_read_or_refused_and_nothing_else(key: str, content: object) -> None:
     body = json.dumps({key: content}).encode()
