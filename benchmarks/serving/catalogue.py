@@ -15,7 +15,7 @@ MODELS = ("logistic", "forest")
 class Server:
     """A way to start a server.
 
-    kind: ours, peer, or ceiling: what the same HTTP server does with nothing around it. environment: the folder
+    kind: ours, peer, or ceiling: what a fast HTTP server does with nothing around it. environment: the folder
     under `peers` with its packages and `app.py`, or "" for the project's own environment. arguments: what follows
     `python`; {folder} is the model's, {port} and {socket} (the monitor's) are given at the start. package: the
     folder within {folder} that it serves, for the monitor to read too. workers: processes that serve, each with a core
@@ -92,6 +92,7 @@ _ALL = (
     _ceiling("echo", "granian, the body unread", "echo", ("logistic",)),
     _ceiling("parse", "granian, orjson", "echo", ("logistic",)),
     _ceiling("onnx", "granian, orjson, ONNX Runtime", "instances", MODELS),
+    _ceiling("own", "Seamark's HTTP, orjson, ONNX Runtime", "instances", MODELS),
     _seamark("seamark", "Seamark, ONNX, monitored", "onnx"),
     _seamark("seamark-unmonitored", "Seamark, ONNX, no monitor", "onnx", monitored=False),
     _seamark("seamark-native", "Seamark, scikit-learn, monitored", "skops"),

@@ -1,7 +1,8 @@
-"""What the predictor's HTTP server does with nothing around it: `python -m ...ceiling WORK FOLDER PORT`.
+"""What a fast HTTP server does with nothing around it: `python -m ...ceiling WORK FOLDER PORT`.
 
-WORK is echo (answers a constant), parse (reads the JSON, answers a constant) or onnx (predicts). It runs in
-the project's own environment, so its granian, orjson and ONNX Runtime are the predictor's.
+WORK is echo (answers a constant), parse (reads the JSON, answers a constant) or onnx (predicts), on granian; or own,
+which predicts on the predictor's own HTTP server. It runs in the project's environment, so its orjson and ONNX Runtime
+are the predictor's.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from benchmarks.serving.sink import serve
 from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
@@ -60,7 +62,10 @@ def _application(work: Work) -> Callable[[Any, Any], Awaitable[None]]:
 def main() -> None:
     """Serves until it is killed."""
     name, folder, port = sys.argv[1:]
-    work = _onnx(Path(folder)) if name == "onnx" else {"echo": _echo, "parse": _parse}[name]
+    work = {"echo": _echo, "parse": _parse}.get(name) or _onnx(Path(folder))
+    if name == "own":
+        asyncio.run(serve(work, int(port)))
+        return
     server = Server(
         _application(work),
         address="127.0.0.1",

@@ -16,7 +16,16 @@ from benchmarks.serving import environments
 
 __all__ = ["describe"]
 
-_OURS = ("granian", "numpy", "onnxruntime", "orjson", "scikit-learn", "seamark-predictor", "seamark-monitor")
+_OURS = (
+    "granian",
+    "httptools",
+    "numpy",
+    "onnxruntime",
+    "orjson",
+    "scikit-learn",
+    "seamark-predictor",
+    "seamark-monitor",
+)
 
 
 def describe(generator: str, peers: Iterable[str]) -> dict[str, Any]:

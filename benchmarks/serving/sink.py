@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Any
+from collections.abc import Callable
 
-from granian.constants import HTTPModes, Interfaces
-from granian.server.embed import Server
+from seamark_predictor.http1 import Limits, Request, Server, listener
 
-__all__ = ["main"]
+__all__ = ["main", "serve"]
+
+_HEADERS = b"content-type: application/json\r\n"
 
 
-async def _take(_: Any, proto: Any) -> None:
-    await proto()
-    proto.response_bytes(200, [("content-type", "application/json")], b"{}")
+class _Application:
+    def __init__(self, work: Callable[[bytes], bytes]) -> None:
+        self._work = work
+
+    def handle(self, request: Request) -> None:
+        request.respond(200, _HEADERS, self._work(request.body))
+
+
+async def serve(work: Callable[[bytes], bytes], port: int) -> None:
+    """Answers every body with what `work` makes of it, until the process is killed."""
+    server = Server(_Application(work), Limits(body=1 << 28, budget=1 << 29))
+    server.start(listener("127.0.0.1", port, shared=False, backlog=1024))
+    await asyncio.Event().wait()
 
 
 def main() -> None:
     """Serves until it is killed."""
-    server = Server(
-        _take,
-        address="127.0.0.1",
-        port=int(sys.argv[1]),
-        interface=Interfaces.RSGI,
-        http=HTTPModes.http1,
-        websockets=False,
-        log_enabled=False,
-    )
-    asyncio.run(server.serve())
+    asyncio.run(serve(lambda _: b"{}", int(sys.argv[1])))
 
 
 if __name__ == "__main__":

@@ -76,7 +76,13 @@ def test_every_server_has_its_wires_and_its_lock(server: Server) -> None:
 
 def test_servers_are_chosen_by_name_or_kind_and_cases_by_name() -> None:
     servers, cases = choose(["kserve", "ceiling"], ["forest:1x32"])
-    assert {server.name for server in servers} == {"kserve", "ceiling-echo", "ceiling-parse", "ceiling-onnx"}
+    assert {server.name for server in servers} == {
+        "kserve",
+        "ceiling-echo",
+        "ceiling-parse",
+        "ceiling-onnx",
+        "ceiling-own",
+    }
     assert [str(case) for case in cases] == ["forest:1x32"]
 
 

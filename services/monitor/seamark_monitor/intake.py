@@ -31,7 +31,7 @@ class Intake:
     """Counts what it gets, and spools what was answered."""
 
     def __init__(self, schema: Schema, counters: Counters, spool: Spool, drops: Drops) -> None:
-        self._schema = schema
+        self._widths = len(schema.numbers), len(schema.categories), len(schema.outputs)
         self._counters = counters
         self._spool = spool
         self._drops = drops
@@ -72,18 +72,19 @@ class Intake:
         return ""
 
     def _is_answer(self, prediction: Prediction) -> bool:
+        _, _, outputs = self._widths
         return (
             carries_inputs(prediction)
-            and len(prediction.outputs) == 8 * prediction.rows * len(self._schema.outputs)
+            and len(prediction.outputs) == 8 * prediction.rows * outputs
             and 1 <= len(prediction.prediction_id) <= _LONGEST_ID
             and _FIRST_TIME <= prediction.time < _LAST_TIME
         )
 
     def _input_fault(self, prediction: Prediction) -> str:
-        expected = 8 * prediction.rows * len(self._schema.numbers)
+        width, lists, _ = self._widths
+        expected = 8 * prediction.rows * width
         if len(prediction.numbers) != expected:
             return f"numbers has {len(prediction.numbers)} bytes; {expected} fit the package"
-        lists = len(self._schema.categories)
         if [len(values) for values in prediction.categories] != [prediction.rows] * lists:
             return f"categories does not hold {lists} lists of {prediction.rows} values"
         return ""

@@ -153,9 +153,11 @@ class Shipper:
     async def _post(self, client: httpx.AsyncClient, body: bytes) -> tuple[Answer, str]:
         try:
             async with client.stream("POST", self._address, content=body, headers=self._headers) as response:
+                # What is not read to its end costs the connection.
+                said = await _beginning(response)
                 if response.status_code == 200:
                     return Answer.STORED, ""
-                reason = f"status {response.status_code}: {await _beginning(response)}"
+                reason = f"status {response.status_code}: {said}"
                 return (Answer.REFUSED if response.status_code in _HOPELESS else Answer.LATER), reason
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return Answer.LATER, f"{type(error).__name__}: {error}"

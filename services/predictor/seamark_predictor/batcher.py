@@ -1,8 +1,8 @@
 """Runs of the model that serve several requests, on the asyncio event loop.
 
 While a run is in flight, or while others of the same turn of the loop are read, requests wait and go together in the
-next run. A request that is alone does not wait. Short runs are made on the loop itself; long ones in one thread, so
-that health checks never wait for them. Everything is called from the loop's thread.
+next run. Where requests come one by one they do not wait. Short runs are made on the loop itself; long ones in one
+thread, so that health checks never wait for them. Everything is called from the loop's thread.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ A = TypeVar("A")
 
 #: Weight of the newest run in the mean time of a row.
 _NEWEST = 0.2
+#: Weight of the newest run in the mean number of requests that go together; one in so many requests looks for others,
+#: a number that no usual size of a crowd divides.
+_NEWEST_CROWD = 0.25
+_LOOK = 13
 #: Seconds of Retry-After at most.
 _LATEST_RETRY = 60
 
@@ -103,8 +107,6 @@ class Batcher(Generic[B, A]):
 
     def __init__(self, model: Model[B, A], pace: Pace, meter: Meter, seconds_per_row: float, limits: Limits) -> None:
         """seconds_per_row: what is expected until runs have been timed."""
-        #: Requests that the transport has begun to read and not yet answered; it counts them up and down itself.
-        self.in_flight = 0
         self._model = model
         self._pace = pace
         self._meter = meter
@@ -116,6 +118,8 @@ class Batcher(Generic[B, A]):
         self._short_due: asyncio.Handle | None = None
         self._long_due: asyncio.TimerHandle | None = None
         self._expected = 1
+        self._together_lately = 1.0
+        self._passed = 0
         self._running: list[_Job[B, A]] = []
         self._expiry: asyncio.TimerHandle | None = None
         self._closed = False
@@ -123,13 +127,20 @@ class Batcher(Generic[B, A]):
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="model")
 
     def is_direct(self, rows: int) -> bool:
-        """Whether a request may be run at once by `direct`: nobody gains by its waiting."""
-        pace = self._pace
-        return rows <= pace.inline_rows and (not pace.joins or (self.in_flight <= 1 and not self._short))
+        """Whether a request should be run at once by `direct`, because nobody gains by its waiting.
 
-    def is_short(self, rows: int) -> bool:
-        """Whether a run of so many rows is made on the loop: over before anything else can happen."""
-        return rows <= self._pace.inline_rows
+        To be asked once for each request, since it decides by what it has seen: requests wait for others of the same
+        turn of the loop where that many came together lately; now and then one waits only to see whether others come.
+        """
+        pace = self._pace
+        if rows > pace.inline_rows:
+            return False
+        if not pace.joins:
+            return True
+        if self._short or self._together_lately >= pace.crowd:
+            return False
+        self._passed += 1
+        return self._passed % _LOOK != 0
 
     def direct(self, batch: B) -> A:
         """The answer, by a run on the loop; raises what the model raises."""
@@ -204,6 +215,7 @@ class Batcher(Generic[B, A]):
         self._short_due = None
         jobs = self._take(self._short, self._pace.inline_rows)
         if jobs:
+            self._together_lately += _NEWEST_CROWD * (len(jobs) - self._together_lately)
             self._answer_on_loop(jobs)
         if self._short:
             # Not at once: between two runs the loop sees to everything else.

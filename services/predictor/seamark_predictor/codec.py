@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from seamark_predictor.plane import AnyPlane, Batch
 
 __all__ = ["Codec", "Request"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Request:
+class Request(msgspec.Struct, frozen=True, eq=False):
     """id: the client's, or "". outputs: (name, as binary) in the order wanted; empty means all, as `binary` says."""
 
     batch: Batch

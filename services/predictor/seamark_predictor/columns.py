@@ -53,10 +53,9 @@ def _matrix(tensor: Tensor, rows: int, width: int, reader: Reader) -> Rows:
         raise wrong_shape(
             tensor.name, f"shape is [{rows}, {width}]; [rows, {needed}] or one tensor for each feature is needed"
         )
-    kinds = set(reader.is_number.values())
-    if len(kinds) == 2:
+    if reader.has_numbers and reader.has_texts:
         raise wrong_shape(tensor.name, "the model takes numbers and texts; send one tensor for each feature")
-    if kinds == {True}:
+    if reader.has_numbers:
         return Rows(_numbers(tensor, rows, width, reader.names).reshape(rows, width), [])
     texts = _texts(tensor, rows, width, reader.names)
     return Rows(np.empty((rows, 0)), [texts[i::width] for i in range(width)])

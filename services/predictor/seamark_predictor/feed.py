@@ -12,6 +12,7 @@ import time
 import uuid
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -25,14 +26,16 @@ __all__ = ["Feed", "Limits", "NoFeed"]
 class Limits:
     """predictions, bytes: what may wait. frame_*: what one frame holds. interval, backoff_*: seconds.
 
-    The monitor reads messages of at most 16 MiB; frame_bytes leaves room for names and texts.
+    hurry: so many that wait are not left to wait for the end of an interval.
+    The monitor reads messages of at most 16 MiB; message_bytes is the largest prediction that fits one.
     """
 
     predictions: int = 10_000
     bytes: int = 64 * 1024 * 1024
-    frame_predictions: int = 256
+    hurry: int = 2_000
+    frame_predictions: int = 512
     frame_bytes: int = 8 * 1024 * 1024
-    message_bytes: int = 16 * 1024 * 1024
+    message_bytes: int = 16 * 1024 * 1024 - 1024
     interval: float = 0.03
     backoff_first: float = 0.1
     backoff_last: float = 2.0
@@ -55,11 +58,13 @@ class Feed:
         self._path = path
         self._sender = f"{sender}/{uuid.uuid4().hex[:8]}"
         self._limits = limits or Limits()
-        #: Each prediction with its size.
-        self._queue: deque[tuple[Prediction, int]] = deque()
-        # Each of the two byte counts and the two drop counts has one writer, so that none needs a lock.
+        self._encoder = msgspec.msgpack.Encoder()
+        #: Encoded predictions: the thread that sends them has little left to do for which it needs Python's lock.
+        self._queue: deque[bytes] = deque()
+        # Each of the two byte counts has one writer, so that neither needs a lock.
         self._added = self._taken = 0
-        self._refused = self._oversized = 0
+        #: Predictions dropped so far.
+        self.dropped = 0
         self._wake = threading.Event()
         self._deadline: float | None = None
         self._socket: socket.socket | None = None
@@ -67,21 +72,19 @@ class Feed:
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
         self._thread.start()
 
-    @property
-    def dropped(self) -> int:
-        """Predictions dropped so far."""
-        return self._refused + self._oversized
-
     def add(self, prediction: Prediction) -> None:
         """Queues the prediction, or drops it when the queue is full."""
-        size = _size(prediction)
+        encoded = self._encoder.encode(prediction)
+        size = len(encoded)
         waiting = len(self._queue)
-        if waiting >= self._limits.predictions or self._added - self._taken + size > self._limits.bytes:
-            self._refused += 1
+        limits = self._limits
+        is_full = waiting >= limits.predictions or self._added - self._taken + size > limits.bytes
+        if is_full or size > limits.message_bytes:
+            self.dropped += 1
             return
         self._added += size
-        self._queue.append((prediction, size))
-        if waiting >= self._limits.frame_predictions:
+        self._queue.append(encoded)
+        if waiting == limits.hurry:
             self._wake.set()
 
     def close(self, seconds: float) -> None:
@@ -150,24 +153,20 @@ class Feed:
 
     def _next_frame(self) -> bool:
         """Whether a frame waits to be sent; makes one of what is queued."""
-        while self._frame is None and self._queue:
+        if self._frame is None and self._queue:
             message = msgspec.msgpack.encode(Frame(self._sender, self.dropped, self._take()))
-            if len(message) > self._limits.message_bytes:
-                self._oversized += 1
-                continue
             self._frame = len(message).to_bytes(4, "big") + message
         return self._frame is not None
 
-    def _take(self) -> list[Prediction]:
+    def _take(self) -> list[Any]:
         """The oldest predictions, as many as a frame holds; at least one."""
-        taken: list[Prediction] = []
+        taken: list[msgspec.Raw] = []
         size = 0
         while self._queue and len(taken) < self._limits.frame_predictions:
-            prediction, following = self._queue[0]
+            following = len(self._queue[0])
             if taken and size + following > self._limits.frame_bytes:
                 break
-            self._queue.popleft()
-            taken.append(prediction)
+            taken.append(msgspec.Raw(self._queue.popleft()))
             size += following
             self._taken += following
         return taken
@@ -183,11 +182,3 @@ class Feed:
                 if self._deadline is not None and time.monotonic() >= self._deadline:
                     return
         self._frame = None
-
-
-def _size(prediction: Prediction) -> int:
-    """At least as many bytes as the prediction takes in a frame; a character takes up to 4."""
-    texts = 0
-    for values in prediction.categories:
-        texts += sum(4 * len(text or "") + 5 for text in values)
-    return len(prediction.numbers) + len(prediction.outputs) + texts + 200

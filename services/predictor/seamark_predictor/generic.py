@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,8 +20,7 @@ from seamark_predictor.tensors import BYTES, DATATYPES, Tensor, wrong_shape
 __all__ = ["Arrays", "TensorPlane"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Arrays:
+class Arrays(msgspec.Struct, frozen=True, eq=False):
     """One request's inputs by name, or a model's outputs. count: the first axis of the first one, 1 for a scalar."""
 
     by_name: Mapping[str, NDArray[Any]]

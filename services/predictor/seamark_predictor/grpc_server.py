@@ -252,9 +252,7 @@ class GrpcServer:
         served = self._addressed(call, message)
         request = grpc_codec.parse(message, served.plane)
         call.batch = request.batch
-        answer = served.at_once(request.batch)
-        if answer is None:
-            answer = await served.predict(request.batch, since)
+        answer = await served.predict(request.batch, since)
         response = grpc_codec.encode(request, answer, served.plane, call.id)
         call.told = served.plane.recorded(request.batch, answer)
         return response

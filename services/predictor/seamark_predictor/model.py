@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,8 +20,7 @@ class ModelError(SeamarkError):
     """The model raised, or gave an answer of the wrong shape or with NaN, for input that kept every rule: HTTP 500."""
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(msgspec.Struct, frozen=True, eq=False):
     """prediction: rows values, the class index or the regression value.
 
     probabilities: rows x classes in schema order, float32 or float64; None for regression and for classifiers

@@ -52,20 +52,21 @@ class Pace:
 
     joins: whether those that wait go together. inline_rows: runs of up to so many rows are made on the event loop, 0
     for none; longer ones in a thread. most_rows: rows of a joined run in the thread. linger: seconds that a run in the
-    thread may be put off for those that are expected.
+    thread may be put off for those that are expected. crowd: requests that must go together, on average, for waiting to
+    pay.
     """
 
     joins: bool
     inline_rows: int
     most_rows: int
     linger: float
+    crowd: float
 
 
 def pace(costs: Costs) -> Pace:
     """The pace for these costs.
 
-    Where requests wait there are four and more as a rule, and of those that go together each saves most of a run's
-    fixed cost. That must be more than joining costs.
+    Of n requests that go together each saves (n - 1) / n of a run's fixed cost: that must be more than joining costs.
     """
     joins = costs.fixed > JOINING
     longest = max(LONGEST, LONGEST_RATIO * costs.one)
@@ -75,6 +76,7 @@ def pace(costs: Costs) -> Pace:
         inline_rows=_rows_within(INLINE, costs) if costs.one <= INLINE else 0,
         most_rows=max(1, min(_rows_within(longest, costs), int(min(enough, MOST_ROWS)))),
         linger=costs.fixed / 10 if joins else 0.0,
+        crowd=costs.fixed / (costs.fixed - JOINING) if joins else 1.0,
     )
 
 

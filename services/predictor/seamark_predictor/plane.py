@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+import msgspec
 from numpy.typing import NDArray
 
 from seamark_predictor.model import Spec
@@ -21,8 +21,7 @@ class Batch(Protocol):
     def count(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Values:
+class Values(msgspec.Struct, frozen=True, eq=False):
     """One output tensor: row-major values, or texts."""
 
     name: str
@@ -31,8 +30,7 @@ class Values:
     values: NDArray[Any] | list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(msgspec.Struct, frozen=True, eq=False):
     """What the monitor is told of a request; the fields of `seamark.records.Prediction`."""
 
     numbers: bytes

@@ -1,16 +1,16 @@
 """The REST shell: routes, statuses, headers, and one record for the monitor about every prediction request.
 
-It runs on an event loop. A small body is read and answered right there, a large one in a thread, so that health checks
-and other clients never wait behind it.
+It runs on an event loop. A small body is worked on right there, in the call that brought it; a large one in a thread,
+so that health checks and other clients never wait behind it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -20,67 +20,39 @@ from seamark.errors import InvalidInput
 from seamark_predictor import explain, logs, v1, v2
 from seamark_predictor.batcher import DeadlineExceeded, Overloaded
 from seamark_predictor.codec import Codec
+from seamark_predictor.codec import Request as Parsed
 from seamark_predictor.compression import WORTH, compress, decompress, encoding_of, wants_gzip
 from seamark_predictor.counters import CONTENT_TYPE, Counters
-from seamark_predictor.intake import Bodies, ClientGone, header_length, prediction_id
-from seamark_predictor.plane import NOTHING, AnyPlane, Batch, Recorded
+from seamark_predictor.http1 import Request
+from seamark_predictor.intake import header_length, prediction_id
+from seamark_predictor.plane import NOTHING, Batch, Recorded
 from seamark_predictor.rows import show
 from seamark_predictor.served import Served, known, rows_of
 
 __all__ = ["Rest"]
 
-#: Bytes of a body that is read on the event loop.
+#: Bytes of a body that is worked on on the event loop.
 _INLINE = 64 * 1024
 #: Large bodies worked on at the same time; more wait.
 _THREADS = 2
-#: Bodies held at the same time, in multiples of the largest allowed.
-_BUDGET = 8
-
 #: Seconds.
 _LONGEST_EXPLANATION = 10.0
 
-_JSON = ("content-type", "application/json")
-_BINARY = ("content-type", "application/octet-stream")
-_CLOSE = ("connection", "close")
+_JSON = b"content-type: application/json\r\n"
+_BINARY = b"content-type: application/octet-stream\r\n"
 
-Handler = Callable[[Any, Any], Awaitable[None]]
+Handler = Callable[[Request], None]
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Reply:
-    """What to answer and what to tell the monitor."""
-
-    status: int
-    body: bytes
-    header_length: int | None = None
-    rows: int = 0
-    told: Recorded = NOTHING
-    violations: tuple[tuple[str, str, int], ...] = ()
-    # Seconds after which to try again.
-    retry_after: int = 1
-    # The body was not read to its end, so the connection cannot carry another request.
-    unread: bool = False
-    compressed: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Held:
-    """Bytes that a request's body takes, compressed and not; whole: whether it was read to its end."""
-
-    size: int = 0
-    whole: bool = False
-
-
 class Rest:
-    """The RSGI application for some models. body_limit: bytes, compressed and not."""
+    """The HTTP application for some models. body_limit: bytes, compressed and not."""
 
     def __init__(self, models: Sequence[Served], body_limit: int, counters: Counters) -> None:
-        #: False while the server stops: it still answers, and asks clients to take another connection, elsewhere.
+        #: False while the server stops: it still answers, and tells those who ask to go elsewhere.
         self.ready = True
         self._models = tuple(models)
-        self._limit = body_limit
-        self._bodies = Bodies(body_limit, _BUDGET * body_limit)
+        self.limit = body_limit
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="predict")
         # One more than may explain at a time: it tells the next one so.
         threads = explain.Limits().at_once * len(self._models) + 1
@@ -125,17 +97,18 @@ class Rest:
             }
         return routes
 
-    async def handle(self, scope: Any, proto: Any) -> None:
-        """Answers one request; never raises."""
-        path = scope.path
+    def handle(self, request: Request) -> None:
+        """Answers one request, now or later; never raises."""
+        path = request.path
         route = self._routes.get(path) or self._routes.get(path.rstrip("/"))
         if route is None:
-            self._send(proto, 404, _error(self._not_found(path)))
-        elif scope.method != route[0]:
-            problem = f"Cannot {scope.method[:20]} {show(path)}: allowed: {route[0]}"
-            self._send(proto, 405, _error(problem), ("allow", route[0]))
+            request.respond(404, _JSON, _error(self._not_found(path)))
+        elif request.method == route[0] or (request.method == "HEAD" and route[0] == "GET"):
+            route[1](request)
         else:
-            await route[1](scope, proto)
+            allowed = "GET, HEAD" if route[0] == "GET" else route[0]
+            problem = f"Cannot {request.method[:20]} {show(path)}: allowed: {allowed}"
+            request.respond(405, b"%ballow: %b\r\n" % (_JSON, allowed.encode()), _error(problem))
 
     def _not_found(self, path: str) -> str:
         problem = f"Cannot find {show(path)}: this server has model {known(self._models)}"
@@ -143,181 +116,84 @@ class Rest:
             return problem
         return f"{problem}, under /v1/models and /v2/models"
 
-    def _send(self, proto: Any, status: int, body: bytes, *headers: tuple[str, str]) -> None:
-        closing = () if self.ready else (_CLOSE,)
-        proto.response_bytes(status, [_JSON, *headers, *closing], body)
-
     def _constant(self, document: dict[str, Any]) -> Handler:
         body = orjson.dumps(document)
-
-        async def answer(_: Any, proto: Any) -> None:
-            self._send(proto, 200, body)
-
-        return answer
+        return lambda request: request.respond(200, _JSON, body)
 
     def _readiness(self, document: dict[str, Any]) -> Handler:
         ready = orjson.dumps(document)
 
-        async def answer(_: Any, proto: Any) -> None:
+        def answer(request: Request) -> None:
             if self.ready:
-                self._send(proto, 200, ready)
+                request.respond(200, _JSON, ready)
             else:
-                self._send(proto, 503, _error("Cannot take requests: the server is stopping"))
+                request.respond(503, _JSON, _error("Cannot take requests: the server is stopping"))
 
         return answer
 
-    async def _metrics(self, _: Any, proto: Any) -> None:
-        proto.response_bytes(200, [("content-type", CONTENT_TYPE)], self._counters.text())
+    def _metrics(self, request: Request) -> None:
+        request.respond(200, f"content-type: {CONTENT_TYPE}\r\n".encode(), self._counters.text())
 
-    async def _openapi(self, _: Any, proto: Any) -> None:
+    def _openapi(self, request: Request) -> None:
+        request.run(self._describe(request))
+
+    async def _describe(self, request: Request) -> None:
         if not self._document:
-            self._document = await self._in_thread(self._described)
-        self._send(proto, 200, self._document)
+            self._document = await self.in_thread(self._described)
+        request.respond(200, _JSON, self._document)
 
     def _described(self) -> bytes:
         # Only now: few ask, and every start would wait for it.
         from seamark_predictor import openapi
 
-        return orjson.dumps(openapi.document([served.plane for served in self._models], self._limit))
+        return orjson.dumps(openapi.document([served.plane for served in self._models], self.limit))
 
-    async def _docs(self, _: Any, proto: Any) -> None:
+    def _docs(self, request: Request) -> None:
         from seamark_predictor import docs_page
 
         page = docs_page.page()
-        proto.response_bytes(200, list(page.headers), page.body)
+        request.respond(200, "".join(f"{name}: {value}\r\n" for name, value in page.headers).encode(), page.body)
 
     def _prediction(self, served: Served, codec: Codec, protocol: str) -> Handler:
-        batcher = served.batcher
+        return lambda request: _Prediction(self, served, codec, protocol, request).begin()
 
-        async def answer(scope: Any, proto: Any) -> None:
-            arrived, started = time.time(), time.perf_counter()
-            headers = scope.headers
-            call_id = prediction_id(headers)
-            batcher.in_flight += 1
-            try:
-                reply = await self._reply(served, codec, protocol, headers, proto, call_id)
-            except ClientGone:
-                return
-            finally:
-                batcher.in_flight -= 1
-            if len(reply.body) >= WORTH and wants_gzip(headers):
-                reply = replace(reply, body=await self._in_thread(compress, reply.body), compressed=True)
-            self._answer(proto, reply, call_id)
-            seconds = time.perf_counter() - started
-            violations = list(reply.violations)
-            served.tell(protocol, call_id, arrived, seconds, reply.status, reply.rows, reply.told, violations)
-
-        return answer
-
-    def _answer(self, proto: Any, reply: _Reply, call_id: str) -> None:
-        headers = [_JSON if reply.header_length is None else _BINARY, ("x-prediction-id", call_id)]
-        if reply.header_length is not None:
-            headers.append(("inference-header-content-length", str(reply.header_length)))
-        if reply.status == 503:
-            headers.append(("retry-after", str(reply.retry_after)))
-        if reply.unread or not self.ready:
-            headers.append(_CLOSE)
-        if reply.compressed:
-            headers.append(("content-encoding", "gzip"))
-        proto.response_bytes(reply.status, headers, reply.body)
-
-    async def _reply(
-        self, served: Served, codec: Codec, protocol: str, headers: Any, proto: Any, call_id: str
-    ) -> _Reply:
-        plane = served.plane
-        batch: Batch | None = None
-        held = _Held()
-        try:
-            length = header_length(headers, binary=protocol == "v2")
-            body = await self._read(headers, proto, held)
-            since = time.monotonic()
-            if len(body) > _INLINE:
-                return await self._long_reply(served, codec, body, length, proto, call_id)
-            request = codec.parse(body, length, plane)
-            batch = request.batch
-            answer = served.at_once(batch)
-            if answer is None:
-                answer = await served.predict(batch, since, proto.client_disconnect)
-            content, json_length = codec.encode(request, answer, plane, call_id)
-            return _Reply(200, content, json_length, batch.count, plane.recorded(batch, answer))
-        except ClientGone:
-            raise
-        except Exception as error:
-            return _failure(error, batch, plane, call_id, unread=not held.whole)
-        except asyncio.CancelledError:
-            raise ClientGone from None
-        finally:
-            self._bodies.release(held.size)
-
-    async def _read(self, headers: Any, proto: Any, held: _Held) -> bytes:
-        """The body, uncompressed. What it takes is in `held` also when this fails."""
-        encoding = encoding_of(headers)
-        body = await self._bodies.read(headers, proto)
-        held.whole = True
-        held.size = len(body)
-        if not encoding:
-            return body
-        content = await self._in_thread(decompress, body, self._limit)
-        self._bodies.hold(len(content))
-        held.size += len(content)
-        return content
-
-    async def _long_reply(
-        self, served: Served, codec: Codec, body: bytes, length: int | None, proto: Any, call_id: str
-    ) -> _Reply:
-        """What takes long happens in a thread."""
-        plane, since = served.plane, time.monotonic()
-        batch: Batch | None = None
-        try:
-            request = await self._in_thread(codec.parse, body, length, plane)
-            batch = request.batch
-            answer = await served.predict(batch, since, proto.client_disconnect)
-            content, json_length = await self._in_thread(codec.encode, request, answer, plane, call_id)
-            told = await self._in_thread(plane.recorded, batch, answer)
-            return _Reply(200, content, json_length, batch.count, told)
-        except Exception as error:
-            return _failure(error, batch, plane, call_id)
-
-    async def _in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+    async def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """What the function returns."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
+    async def content_of(self, request: Request) -> bytes:
+        """The body, uncompressed; raises `InvalidInput`."""
+        if request.fault is not None:
+            raise request.fault
+        if not encoding_of(request.headers):
+            return request.body
+        content = await self.in_thread(decompress, request.body, self.limit)
+        request.hold(len(content))
+        return content
+
     def _explanation(self, served: Served) -> Handler:
-        async def answer(scope: Any, proto: Any) -> None:
-            call_id = prediction_id(scope.headers)
-            try:
-                reply = await self._explain(served, scope.headers, proto, call_id)
-            except ClientGone:
-                return
-            self._answer(proto, reply, call_id)
+        return lambda request: request.run(self._explain(served, request))
 
-        return answer
-
-    async def _explain(self, served: Served, headers: Any, proto: Any, call_id: str) -> _Reply:
-        plane = served.plane
-        held = _Held()
+    async def _explain(self, served: Served, request: Request) -> None:
+        plane, call_id = served.plane, prediction_id(request.headers)
+        headers = _JSON + _id_line(call_id)
         try:
-            header_length(headers, binary=False)
-            body = await self._read(headers, proto, held)
+            header_length(request.headers, binary=False)
+            body = await self.content_of(request)
             if served.explainer is None:
                 raise explain.no_features(plane.name)
-            request = await self._in_thread(v1.parse, body, None, plane)
-            rows: Any = request.batch
+            rows: Any = (await self.in_thread(v1.parse, body, None, plane)).batch
             # Rows that the model does not take are refused as they are elsewhere.
-            answer = await served.predict(rows, time.monotonic(), proto.client_disconnect)
+            answer = await served.predict(rows, time.monotonic())
             seconds = min(served.deadline, _LONGEST_EXPLANATION)
             found = await asyncio.get_running_loop().run_in_executor(
                 self._explaining, served.explainer.explain, rows, seconds
             )
             document = plane.to_document(answer) | explain.document(found, plane.name, plane.revision, call_id)
-            return _Reply(200, orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY))
-        except ClientGone:
-            raise
+            request.respond(200, headers, orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY))
         except Exception as error:
-            return _failure(error, None, plane, call_id, unread=not held.whole)
-        except asyncio.CancelledError:
-            raise ClientGone from None
-        finally:
-            self._bodies.release(held.size)
+            status, content, more = _failure(error, call_id, 0)
+            request.respond(status, headers + more, content)
 
     def close(self) -> None:
         """Ends the threads."""
@@ -325,26 +201,165 @@ class Rest:
         self._explaining.shutdown(wait=False, cancel_futures=True)
 
 
+class _Prediction:
+    """One prediction request, from its body to its record."""
+
+    __slots__ = (
+        "_arrived",
+        "_batch",
+        "_codec",
+        "_id",
+        "_is_given_up",
+        "_parsed",
+        "_protocol",
+        "_request",
+        "_rest",
+        "_served",
+        "_since",
+    )
+
+    def __init__(self, rest: Rest, served: Served, codec: Codec, protocol: str, request: Request) -> None:
+        self._arrived, self._since = time.time(), time.monotonic()
+        self._id = prediction_id(request.headers)
+        self._rest = rest
+        self._served = served
+        self._codec = codec
+        self._protocol = protocol
+        self._request = request
+        self._batch: Batch | None = None
+        self._parsed: Parsed | None = None
+        self._is_given_up = False
+
+    def begin(self) -> None:
+        """Answers at once where that is quick."""
+        request, served = self._request, self._served
+        served.in_flight += 1
+        try:
+            if request.fault is not None:
+                raise request.fault
+            headers, body = request.headers, request.body
+            length = header_length(headers, binary=self._protocol == "v2")
+            if len(body) > _INLINE or "content-encoding" in headers:
+                self._run(self._long(length))
+                return
+            parsed = self._parsed = self._codec.parse(body, length, served.plane)
+            batch = self._batch = parsed.batch
+            found = served.ask(batch, self._since)
+            if isinstance(found, asyncio.Future):
+                request.gone = partial(self._give_up, found)
+                found.add_done_callback(self._ran)
+                return
+            self._succeed(found)
+        except Exception as error:
+            self._fail(error)
+
+    def _give_up(self, work: asyncio.Future[Any]) -> None:
+        """The client has gone: there is nobody to answer and nothing to tell."""
+        self._is_given_up = True
+        self._served.in_flight -= 1
+        work.cancel()
+
+    def _ran(self, done: asyncio.Future[Any]) -> None:
+        if self._is_given_up or done.cancelled():
+            return
+        try:
+            self._succeed(done.result())
+        except Exception as error:
+            self._fail(error)
+
+    def _succeed(self, answer: Any) -> None:
+        plane, parsed = self._served.plane, self._parsed
+        assert parsed is not None
+        content, json_length = self._codec.encode(parsed, answer, plane, self._id)
+        self._finish(content, json_length, plane.recorded(parsed.batch, answer))
+
+    def _finish(self, content: bytes, json_length: int | None, told: Recorded) -> None:
+        headers = (_JSON if json_length is None else _binary(json_length)) + _id_line(self._id)
+        request = self._request
+        if len(content) >= WORTH and wants_gzip(request.headers):
+            self._run(self._compressed(headers, content, told))
+        else:
+            self._answer(200, headers, content, told)
+
+    async def _compressed(self, headers: bytes, content: bytes, told: Recorded) -> None:
+        content = await self._rest.in_thread(compress, content)
+        self._answer(200, headers + b"content-encoding: gzip\r\n", content, told)
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        """In place of `Request.run`, so that a client that goes is counted out."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._request.gone = partial(self._give_up, task)
+
+    async def _long(self, length: int | None) -> None:
+        """What takes long happens in a thread."""
+        rest, served, codec = self._rest, self._served, self._codec
+        try:
+            body = await rest.content_of(self._request)
+            parsed = await rest.in_thread(codec.parse, body, length, served.plane)
+            batch = self._batch = parsed.batch
+            answer = await served.predict(batch, self._since)
+            content, json_length = await rest.in_thread(codec.encode, parsed, answer, served.plane, self._id)
+            told = await rest.in_thread(served.plane.recorded, batch, answer)
+            self._finish(content, json_length, told)
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        batch = self._batch
+        rows = batch.count if batch is not None else 0
+        status, content, more = _failure(error, self._id, rows)
+        told, violations = NOTHING, []
+        if isinstance(error, InvalidInput):
+            # Values of refused rows are not told: the violations say all there is to count.
+            violations = list(error.violations)
+            rows = rows_of(batch, violations)
+        elif status == 500 and batch is not None:
+            told = self._served.plane.recorded(batch, None)
+        self._answer(status, _JSON + _id_line(self._id) + more, content, told, rows, violations)
+
+    def _answer(
+        self,
+        status: int,
+        headers: bytes,
+        content: bytes,
+        told: Recorded,
+        rows: int | None = None,
+        violations: list[tuple[str, str, int]] | None = None,
+    ) -> None:
+        self._request.respond(status, headers, content)
+        served = self._served
+        served.in_flight -= 1
+        if rows is None:
+            assert self._batch is not None
+            rows = self._batch.count
+        seconds = time.monotonic() - self._since
+        served.tell(self._protocol, self._id, self._arrived, seconds, status, rows, told, violations or [])
+
+
+def _id_line(call_id: str) -> bytes:
+    return b"x-prediction-id: %b\r\n" % call_id.encode()
+
+
+def _binary(json_length: int) -> bytes:
+    return b"%binference-header-content-length: %d\r\n" % (_BINARY, json_length)
+
+
 def _error(message: str) -> bytes:
     return orjson.dumps({"error": message})
 
 
-def _failure(error: Exception, batch: Batch | None, plane: AnyPlane, call_id: str, *, unread: bool = False) -> _Reply:
-    """What to answer in place of a prediction."""
-    rows = batch.count if batch else 0
+def _failure(error: Exception, call_id: str, rows: int) -> tuple[int, bytes, bytes]:
+    """Status, body and further headers in place of an answer."""
     if isinstance(error, InvalidInput):
-        return _refusal(error, batch, unread=unread)
+        return error.status, _error(str(error)), _retry_after(1) if error.status == 503 else b""
     if isinstance(error, DeadlineExceeded):
-        return _Reply(error.status, _error(str(error)), rows=rows)
+        return error.status, _error(str(error)), b""
     if isinstance(error, Overloaded):
-        return _Reply(error.status, _error(str(error)), rows=rows, retry_after=error.retry_after)
+        return error.status, _error(str(error)), _retry_after(error.retry_after)
     # The last line of defence: the client learns nothing but the id, the log has all.
     logs.failure("prediction_failed", prediction_id=call_id, rows=rows)
-    content = orjson.dumps({"error": "internal error", "request_id": call_id})
-    return _Reply(500, content, rows=rows, told=plane.recorded(batch, None) if batch else NOTHING)
+    return 500, orjson.dumps({"error": "internal error", "request_id": call_id}), b""
 
 
-def _refusal(error: InvalidInput, batch: Batch | None, *, unread: bool) -> _Reply:
-    """Values of refused rows are not told: `violations` say all there is to count."""
-    count = rows_of(batch, error.violations)
-    return _Reply(error.status, _error(str(error)), rows=count, violations=error.violations, unread=unread)
+def _retry_after(seconds: int) -> bytes:
+    return b"retry-after: %d\r\n" % seconds

@@ -1,6 +1,7 @@
 """Rows of input in the model's own order, made from lists as JSON gives them or from arrays.
 
-Every refusal names the feature, what was got and what is allowed, and carries (feature, rule, rows).
+Every refusal names the feature, what was got and what is allowed, and carries (feature, rule, rows). What is made for
+every request is a Struct: one costs a quarter of a frozen dataclass.
 """
 
 from __future__ import annotations
@@ -8,9 +9,9 @@ from __future__ import annotations
 import reprlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,8 +30,7 @@ _SHOWN.maxlevel = 2
 Column = NDArray[np.float64] | list[str | None]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Rows:
+class Rows(msgspec.Struct, frozen=True, eq=False):
     """numbers: rows x len(schema.numbers), C order, NaN for missing; categories: one list per categorical feature."""
 
     numbers: NDArray[np.float64]
@@ -92,12 +92,12 @@ class Reader:
         self.names = tuple(feature.name for feature in schema.features)
         self.is_number = {feature.name: feature.type == NUMBER for feature in schema.features}
         self._nullable = frozenset(feature.name for feature in schema.features if feature.nullable)
-        self._only_numbers = not schema.categories
+        self.has_numbers, self.has_texts = bool(schema.numbers), bool(schema.categories)
 
     def from_lists(self, rows: list[Any]) -> Rows:
         """From lists with one value for each feature in schema order."""
         width = len(self.names)
-        if len(rows) == 1 and self._only_numbers:
+        if len(rows) == 1 and not self.has_texts:
             # Most requests have one row.
             row = rows[0]
             if type(row) is list and len(row) == width and _NUMERIC.issuperset(map(type, row)):
@@ -105,7 +105,7 @@ class Reader:
         for i, row in enumerate(rows):
             if type(row) is not list or len(row) != width:
                 self._refuse_row(i, row)
-        if self._only_numbers and all(_NUMERIC.issuperset(map(type, row)) for row in rows):
+        if not self.has_texts and all(_NUMERIC.issuperset(map(type, row)) for row in rows):
             return Rows(np.array(rows, dtype=np.float64).reshape(len(rows), width), [])
         return self.from_columns({name: [row[i] for row in rows] for i, name in enumerate(self.names)}, len(rows))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -21,7 +21,7 @@ from seamark_predictor.rows import names_text
 __all__ = ["Options", "Served", "Sink", "info", "known", "rows_of"]
 
 #: Until a model's runs have been timed: every run by itself, in the thread.
-_UNKNOWN = pacing.Pace(joins=False, inline_rows=0, most_rows=1, linger=0.0)
+_UNKNOWN = pacing.Pace(joins=False, inline_rows=0, most_rows=1, linger=0.0, crowd=1.0)
 
 
 class Sink(Protocol):
@@ -55,6 +55,8 @@ class Served:
         self.plane = plane
         self.sink = sink
         self.counters = counters
+        #: Requests that are neither answered nor given up; transports count them up and down.
+        self.in_flight = 0
         #: None for models of free tensors.
         self.explainer = explainer
         #: Seconds that a request may wait and run.
@@ -69,26 +71,43 @@ class Served:
             weigh = joining.answer_bytes
             self._cache = Cache(options.cache_entries, options.cache_bytes, counters, weigh)
 
-    def at_once(self, batch: Batch) -> Any:
-        """The answer, where nobody gains by waiting; else None. Raises what `Plane.predict` raises."""
-        if self._cache is None and self.batcher.is_direct(batch.count):
-            return self.batcher.direct(batch)
-        return None
+    def ask(self, batch: Batch, since: float) -> Any:
+        """The answer where nobody gains by waiting, else its future; cancel that when nobody waits for it any more.
 
-    async def predict(self, batch: Batch, since: float, gone: Callable[[], Awaitable[None]] | None = None) -> Any:
-        """The answer, after its turn.
-
-        since: when the request came, in the loop's time. gone: returns when nobody waits for the answer any more.
-        Raises what `Plane.predict` raises, `Overloaded`, `DeadlineExceeded`, and `CancelledError` once `gone`.
+        since: when the request came, in the loop's time.
+        This or the future raises what `Plane.predict` raises, `Overloaded` and `DeadlineExceeded`.
         """
         if self._cache is None:
-            return await self._run(batch, since, gone)
+            return self._run(batch, since)
         key, size = rows_key(self.plane.digest, batch)  # type: ignore[arg-type]  # only a Dataplane has a cache
         answer = self._cache.get(key)
-        if answer is None:
-            answer = joining.compact_answer(await self._run(batch, since, gone))
-            self._cache.put(key, size, answer)
-        return answer
+        if answer is not None:
+            return answer
+        found = self._run(batch, since)
+        if not isinstance(found, asyncio.Future):
+            return self._kept(key, size, found)
+        found.add_done_callback(lambda done: self._keep_if_good(key, size, done))
+        return found
+
+    async def predict(self, batch: Batch, since: float) -> Any:
+        """The answer, after its turn; as `ask`."""
+        found = self.ask(batch, since)
+        return await found if isinstance(found, asyncio.Future) else found
+
+    def _run(self, batch: Batch, since: float) -> Any:
+        if self.batcher.is_direct(batch.count):
+            return self.batcher.direct(batch)
+        return self.batcher.submit(batch, since + self.deadline, self._kind(batch))
+
+    def _kept(self, key: Hashable, size: int, answer: Any) -> Any:
+        assert self._cache is not None
+        compact = joining.compact_answer(answer)
+        self._cache.put(key, size, compact)
+        return compact
+
+    def _keep_if_good(self, key: Hashable, size: int, done: asyncio.Future[Any]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            self._kept(key, size, done.result())
 
     def tell(
         self,
@@ -107,19 +126,6 @@ class Served:
         self.sink.add(
             Prediction(call_id, arrived, latency, status, rows, protocol, numbers, categories, outputs, violations)
         )
-
-    async def _run(self, batch: Batch, since: float, gone: Callable[[], Awaitable[None]] | None) -> Any:
-        if self.batcher.is_direct(batch.count):
-            return self.batcher.direct(batch)
-        future = self.batcher.submit(batch, since + self.deadline, self._kind(batch))
-        if gone is None or self.batcher.is_short(batch.count):
-            return await future
-        watch = asyncio.ensure_future(gone())
-        watch.add_done_callback(lambda _: future.cancel())
-        try:
-            return await future
-        finally:
-            watch.cancel()
 
 
 def _joined(plane: AnyPlane) -> tuple[Model[Any, Any], Callable[[Any], Hashable]]:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
 import shutil
 import signal
-import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
-
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.server.embed import Server
 
 from seamark.errors import Conflict, UserError
 from seamark_predictor import logs, sources
@@ -25,6 +21,7 @@ from seamark_predictor.dataplane import Dataplane
 from seamark_predictor.explain import Explainer
 from seamark_predictor.feed import Feed, NoFeed
 from seamark_predictor.generic import TensorPlane
+from seamark_predictor.http1 import Limits, Server, listener
 from seamark_predictor.model import Model, TensorModel
 from seamark_predictor.opening import open_model
 from seamark_predictor.plane import AnyPlane
@@ -34,10 +31,10 @@ from seamark_predictor.workers import Worker
 
 __all__ = ["Address", "Settings", "check", "fetched", "serve"]
 
-#: Connections at the same time, idle ones included; more wait in the kernel's queue.
-_CONNECTIONS = 1024
-#: Milliseconds a connection may stay idle or take to send its headers. Longer than gateways keep idle connections.
-_IDLE = 75_000
+#: Connections that may wait in the kernel's queue.
+_BACKLOG = 1024
+#: Bodies held at the same time, in multiples of the largest allowed.
+_BUDGET = 8
 #: Seconds of --drain-delay: an hour is more than any gateway needs to notice.
 _LONGEST_DELAY = 3600.0
 #: Seconds for requests in flight, then for the monitor's feed, when stopping.
@@ -134,11 +131,12 @@ def serve(settings: Settings, worker: Worker | None = None) -> None:
         for (plane, explainer), own in zip(models, counters.models, strict=True)
     ]
     # Measuring the models was the last of loading them.
-    if worker is None:
-        _port_is_free(settings.host, settings.port)
-    else:
+    if worker is not None:
         worker.loaded()
     rest = Rest(served, settings.body_limit, counters)
+    # What is loaded stays: a collection of garbage that looked through all of it would hold up whoever asks just then.
+    gc.collect()
+    gc.freeze()
     asyncio.run(_listen(rest, served, settings, shared=worker is not None))
     rest.close()
     feed.close(FLUSH)
@@ -146,43 +144,28 @@ def serve(settings: Settings, worker: Worker | None = None) -> None:
 
 
 async def _listen(rest: Rest, served: Sequence[Served], settings: Settings, *, shared: bool) -> None:
-    server = Server(
-        rest.handle,
-        address=settings.host,
-        port=settings.port,
-        interface=Interfaces.RSGI,
-        http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=_IDLE),
-        websockets=False,
-        backlog=_CONNECTIONS,
-        backpressure=_CONNECTIONS,
-        log_enabled=False,
-    )
+    server = Server(rest, Limits(body=settings.body_limit, budget=_BUDGET * settings.body_limit))
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     grpc = await _start_grpc(served, settings, shared=shared)
-    serving = loop.create_task(server.serve())
+    server.start(listener(settings.host, settings.port, shared=shared, backlog=_BACKLOG))
     for one in served:
         plane = one.plane
         logs.event("serving", model=plane.name, revision=plane.revision, host=settings.host, port=settings.port)
-    stop = loop.create_task(stopping.wait())
-    await asyncio.wait((serving, stop), return_when=asyncio.FIRST_COMPLETED)
-    if not stopping.is_set():
-        raise RuntimeError("the HTTP server ended by itself")
+    await stopping.wait()
     rest.ready = False
+    server.is_leaving = True
     if grpc is not None:
         grpc.ready = False
     logs.event("draining", seconds=settings.drain_delay)
     # Gateways learn late that this server leaves; until then they send it new requests.
-    await asyncio.wait((serving,), timeout=settings.drain_delay)
-    server.stop()  # type: ignore[no-untyped-call]  # granian leaves it untyped
+    await asyncio.sleep(settings.drain_delay)
     with suppress(TimeoutError):
         async with asyncio.timeout(DRAIN):
             # gRPC may take a second more than it is given.
-            await asyncio.gather(serving, *([] if grpc is None else [grpc.stop(DRAIN - 1.5)]))
-    stop.cancel()
+            await asyncio.gather(server.stop(DRAIN - 0.5), *([] if grpc is None else [grpc.stop(DRAIN - 1.5)]))
 
 
 async def _start_grpc(served: Sequence[Served], settings: Settings, *, shared: bool) -> Any:
@@ -197,17 +180,7 @@ async def _start_grpc(served: Sequence[Served], settings: Settings, *, shared: b
 
 
 def _port_is_free(host: str, port: int) -> None:
-    """Raises `Conflict`, for port 0 too: nobody would learn which port it became.
-
-    The server itself listens with SO_REUSEPORT and would share a taken port without a word.
-    """
+    """Raises `Conflict`, for port 0 too: nobody would learn which port it became."""
     if not 1 <= port <= 65535:
         raise Conflict(f"Cannot listen on {host}:{port}: the port is not between 1 and 65535")
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, _, _, address = found[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        raise Conflict(f"Cannot listen on {host}:{port}: {error.strerror}") from error
+    listener(host, port, shared=False, backlog=1).close()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,8 +52,7 @@ LIMITS: dict[str, tuple[int, int]] = {"BOOL": (0, 1)} | {
 _NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Tensor:
+class Tensor(msgspec.Struct, frozen=True, eq=False):
     """An input as it came. content: its binary data, or None when `data` holds JSON values, flat or nested.
 
     data: numbers may come as a flat array of float64 where the plane `is_numeric`.

@@ -66,6 +66,8 @@ def _mapping(document: Mapping[str, Any], key: str, where: str) -> Mapping[str, 
 
 def _flag(document: Mapping[str, Any], key: str, where: str, *, default: bool) -> bool:
     """One of its parameters."""
+    if "parameters" not in document:
+        return default
     value = _mapping(document, "parameters", where).get(key)
     if value is None:
         return default
@@ -98,6 +100,8 @@ def _tensors(document: Mapping[str, Any], content: memoryview) -> list[Tensor]:
 
 
 def _binary_size(entry: Mapping[str, Any], i: int, left: int) -> int | None:
+    if "parameters" not in entry:
+        return None
     size = _mapping(entry, "parameters", f"inputs[{i}]").get("binary_data_size")
     if size is None:
         return None

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +30,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from skops import io as skops
 
+from seamark.errors import InvalidInput
 from seamark.package import CATEGORY, NUMBER, Feature, Manifest, ModelFile, Schema
 from seamark.profile import build
 from seamark.records import Prediction
@@ -37,6 +38,7 @@ from seamark_predictor import formats
 from seamark_predictor.counters import Counters
 from seamark_predictor.dataplane import Dataplane
 from seamark_predictor.explain import Explainer
+from seamark_predictor.http1 import Request
 from seamark_predictor.package import read
 from seamark_predictor.plane import AnyPlane
 from seamark_predictor.rest import Rest
@@ -285,25 +287,22 @@ class Answer:
         return json.loads(self.body)
 
 
-class _Proto:
-    """A request body in parts on one side, the answer on the other: granian's RSGI protocol as we use it."""
+class _Client:
+    """In place of the connection: it keeps the answer."""
 
-    def __init__(self, parts: list[bytes], answer: Answer) -> None:
-        self._parts = parts
+    def __init__(self, answer: Answer) -> None:
+        #: As the server, which counts the bytes it holds.
+        self.server = self
+        self.held = 0
+        self.answered = asyncio.get_running_loop().create_future()
         self._answer = answer
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for part in self._parts:
-            yield part
-
-    async def client_disconnect(self) -> None:
-        await asyncio.Event().wait()
-
-    async def __call__(self) -> bytes:
-        return b"".join(self._parts)
-
-    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        self._answer.status, self._answer.headers, self._answer.body = status, dict(headers), body
+    def respond(self, request: Request, status: int, headers: bytes, body: bytes) -> None:
+        lines = headers.decode("latin-1").split("\r\n")
+        assert lines.pop() == ""
+        self._answer.headers = dict(line.split(": ", 1) for line in lines)
+        self._answer.status, self._answer.body = status, body
+        self.answered.set_result(None)
 
 
 class Records(list[Prediction]):
@@ -331,7 +330,7 @@ class App:
     def ask(
         self, path: str, body: object = None, headers: dict[str, str] | None = None, method: str | None = None
     ) -> Answer:
-        """POST when there is a body (bytes, a list of parts, or anything JSON), else GET."""
+        """POST when there is a body (bytes, or anything JSON), else GET."""
         return asyncio.run(send(self.rest, path, body, headers, method))
 
     def v2(self, body: object, headers: dict[str, str] | None = None) -> Answer:
@@ -342,18 +341,22 @@ class App:
 
 
 async def send(
-    rest: Rest, path: str, body: object = None, headers: dict[str, str] | None = None, method: str | None = None
+    rest: Rest,
+    path: str,
+    body: object = None,
+    headers: dict[str, str] | None = None,
+    method: str | None = None,
+    fault: InvalidInput | None = None,
 ) -> Answer:
     """One request to the REST shell; see `App.ask`."""
-    parts = [] if body is None else body if isinstance(body, list) else [body]
-    sent = [part if isinstance(part, bytes) else json.dumps(part).encode() for part in parts]
+    content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     answer = Answer()
-    scope = SimpleNamespace(
-        path=path,
-        method=method or ("GET" if body is None else "POST"),
-        headers={k.lower(): v for k, v in (headers or {}).items()},
-    )
-    await rest.handle(scope, _Proto(sent, answer))
+    client = _Client(answer)
+    method = method or ("GET" if body is None else "POST")
+    request = Request(method, path, {name.lower(): value for name, value in (headers or {}).items()}, content, fault)
+    request._connection = client
+    rest.handle(request)
+    await client.answered
     return answer
 
 

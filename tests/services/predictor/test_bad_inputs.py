@@ -5,21 +5,18 @@ One real server is sent everything here; after each bad request a good one is an
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from seamark_predictor.intake import Bodies
 from seamark_predictor.model import Output
 
 _LIMIT = 8 * 1024 * 1024
@@ -363,6 +360,9 @@ _SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
 
 #: What is sent -> the status. All of it leaves no connection on which another's request could begin in the middle.
 _UNCLEAR: dict[str, tuple[bytes, int]] = {
+    "a length before chunks": (_framed("Content-Length: 5", "Transfer-Encoding: chunked", body=_CHUNKS), 400),
+    "a length after chunks": (_framed("Transfer-Encoding: chunked", "Content-Length: 5", body=_CHUNKS), 400),
+    "an unknown method": (_framed(_length()).replace(b"POST", b"X" * 500, 1), 400),
     "two lengths": (_framed("Content-Length: 5", _length()), 400),
     "a list of lengths": (_framed("Content-Length: 5, 6"), 400),
     "a negative length": (_framed("Content-Length: -1"), 400),
@@ -378,10 +378,9 @@ _UNCLEAR: dict[str, tuple[bytes, int]] = {
     "a chunk that is no number": (_framed("Transfer-Encoding: chunked", body=b"zz\r\n" + _BODY), 400),
     "a negative chunk": (_framed("Transfer-Encoding: chunked", body=b"-1\r\n" + _BODY), 400),
     "a chunk beyond 64 bits": (_framed("Transfer-Encoding: chunked", body=b"f" * 17 + b"\r\n" + _BODY), 400),
-    "no address": (_get("/<script>alert(1)</script>"), 400),
     "a control character in the path": (_get("/v1/\x01"), 400),
     "a path of 70,000 letters": (_get("/" + "a" * 70_000), 414),
-    "200 headers": (_get("/readyz", *(f"X-{i}: a" for i in range(200))), 431),
+    "10,000 headers": (_get("/readyz", *(f"X-{i}: a" for i in range(10_000))), 431),
     "a megabyte of headers": (_get("/readyz", *(f"X-{i}: {'a' * 20_000}" for i in range(50))), 431),
     "no HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 100, 400),
 }
@@ -396,26 +395,13 @@ def test_a_request_of_unclear_length_is_refused_and_ends_its_connection(
     _is_well(predictor)
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [("Content-Length: 5", "Transfer-Encoding: chunked"), ("Transfer-Encoding: chunked", "Content-Length: 5")],
-)
-def test_chunks_win_over_a_length_and_nothing_is_smuggled(predictor: Any, headers: tuple[str, str]) -> None:
-    status, body, closed = _exchange(predictor, _framed(*headers, body=_CHUNKS + _SMUGGLED))
-    assert (status, json.loads(body)["predictions"], closed) == (200, ["low"], True)
-
-
-def test_a_length_beside_chunks_does_not_lift_the_limit(predictor: Any) -> None:
-    content = _framed("Content-Length: 5", "Transfer-Encoding: chunked", body=b"")
-    chunk = b"%x\r\n%s\r\n" % (1 << 20, b" " * (1 << 20))
-    status, body, closed = _exchange(predictor, content + chunk * 9)
-    assert (status, b"at most 8388608 are allowed" in body, closed) == (413, True, True)
-
-
 def test_what_follows_a_body_is_the_next_request(predictor: Any) -> None:
     """A length too small by one: the last byte begins a request that is none."""
-    status, body, closed = _exchange(predictor, _framed(f"Content-Length: {len(_BODY) - 1}"))
-    assert (status, b"not JSON" in body, closed) == (400, True, True)
+    with socket.create_connection(("127.0.0.1", predictor.port), timeout=10) as connection:
+        connection.sendall(_framed(f"Content-Length: {len(_BODY) - 1}"))
+        received = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert received.count(b"HTTP/1.1 400") == 2
+    assert received.index(b"the body: it is not JSON") < received.index(b"the request: it is not HTTP/1.1")
 
 
 def test_a_body_that_stays_out_holds_up_nobody_else(predictor: Any) -> None:
@@ -449,6 +435,7 @@ def test_a_body_in_crumbs_is_refused(predictor: Any) -> None:
         ("/v1/models/mixed:unload", 404),
         ("/v2/repository/models/mixed/load", 404),
         ("http://elsewhere/v2/models/other", 404),
+        ("/<script>alert(1)</script>", 404),
         ("/%3Cscript%3Ealert(1)%3C/script%3E", 404),
         ("/v2/models/%6dixed", 200),
         ("/v2/models/mixed/?a=b", 200),
@@ -460,7 +447,7 @@ def test_a_path_is_a_name_in_a_list_and_nothing_else(predictor: Any, target: str
     assert body.decode().isprintable()
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "X" * 500])
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
 def test_a_method_is_one_of_a_list(predictor: Any, method: str) -> None:
     answer = predictor.client.request(method, _V2)
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
@@ -469,8 +456,8 @@ def test_a_method_is_one_of_a_list(predictor: Any, method: str) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [b"\xff\xfe", b"a\tb", b"", b"x" * 129, b"\xc3\xa9", b"a" * 100_000],
-    ids=["bytes", "a tab", "empty", "129 letters", "UTF-8", "100,000 letters"],
+    [b"\xff\xfe", b"a\tb", b"", b"x" * 129, b"\xc3\xa9", b"a" * 10_000],
+    ids=["bytes", "a tab", "empty", "129 letters", "UTF-8", "10,000 letters"],
 )
 def test_an_id_that_is_no_good_is_replaced(predictor: Any, given: bytes) -> None:
     headers = [(b"x-request-id", given), (b"content-type", b"application/json")]
@@ -500,40 +487,6 @@ def test_bad_requests_at_once_leave_good_ones_their_answers(predictor: Any) -> N
 
 
 # --- in process
-
-
-class _Late:
-    """A client that has sent some of its body and sends no more."""
-
-    def __init__(self) -> None:
-        self.status = 0
-        self.body = b""
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield b"{"
-        await asyncio.Event().wait()
-
-    async def __call__(self) -> bytes:
-        await asyncio.Event().wait()
-        return b""
-
-    async def client_disconnect(self) -> None:
-        await asyncio.Event().wait()
-
-    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        self.status, self.body = status, body
-
-
-@pytest.mark.parametrize("length", [{}, {"content-length": "100"}, {"content-length": "100000"}], ids=str)
-def test_a_body_that_does_not_arrive_is_given_up(cancer_plane: Any, kit: Any, length: dict[str, str]) -> None:
-    app = kit.App(cancer_plane)
-    app.rest._bodies = Bodies(1 << 20, 1 << 20, seconds=0.05)
-    client = _Late()
-    scope = SimpleNamespace(path="/v1/models/cancer:predict", method="POST", headers=length)
-    asyncio.run(app.rest.handle(scope, client))
-    assert (client.status, b"did not arrive within 0.05 seconds" in client.body) == (408, True)
-    assert [record.status for record in app.records] == [408]
-    assert app.rest._bodies._held == 0
 
 
 class _Fails:

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from seamark.errors import InvalidInput, Unavailable
 from seamark_predictor.batcher import Batcher, DeadlineExceeded, Limits, Model, Overloaded
-from seamark_predictor.pacing import Pace
+from seamark_predictor.pacing import Costs, Pace, pace
 
 #: On the loop, in the thread, and neither joined.
-SHORT = Pace(joins=True, inline_rows=100, most_rows=1000, linger=0.0)
-LONG = Pace(joins=True, inline_rows=0, most_rows=100, linger=0.0)
-ALONE = Pace(joins=False, inline_rows=100, most_rows=1000, linger=0.0)
-ALONE_LONG = Pace(joins=False, inline_rows=0, most_rows=1000, linger=0.0)
+SHORT = Pace(joins=True, inline_rows=100, most_rows=1000, linger=0.0, crowd=1.5)
+LONG = Pace(joins=True, inline_rows=0, most_rows=100, linger=0.0, crowd=1.5)
+ALONE = Pace(joins=False, inline_rows=100, most_rows=1000, linger=0.0, crowd=1.5)
+ALONE_LONG = Pace(joins=False, inline_rows=0, most_rows=1000, linger=0.0, crowd=1.5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,7 +239,7 @@ def test_clients_that_were_answered_together_are_waited_for_a_moment() -> None:
     """Else one of them would run alone each time, and the others in the run after."""
 
     async def test() -> None:
-        bench = Bench(Pace(joins=True, inline_rows=0, most_rows=100, linger=30.0))
+        bench = Bench(Pace(joins=True, inline_rows=0, most_rows=100, linger=30.0, crowd=1.5))
         first = await bench.held_up()
         others = [bench.submit(1), bench.submit(2)]
         bench.model.gate.set()
@@ -254,7 +254,7 @@ def test_clients_that_were_answered_together_are_waited_for_a_moment() -> None:
 
 def test_clients_that_do_not_come_back_are_not_waited_for_long() -> None:
     async def test() -> None:
-        bench = Bench(Pace(joins=True, inline_rows=0, most_rows=100, linger=0.001))
+        bench = Bench(Pace(joins=True, inline_rows=0, most_rows=100, linger=0.001, crowd=1.5))
         first = await bench.held_up()
         other = bench.submit(1)
         bench.model.gate.set()
@@ -269,37 +269,70 @@ def test_clients_that_do_not_come_back_are_not_waited_for_long() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pace", "in_flight", "rows", "direct"),
+    ("pace", "rows", "direct"),
     [
-        (SHORT, 0, 1, True),
-        (SHORT, 1, 1, True),
-        (SHORT, 2, 1, False),
-        (SHORT, 1, 100, True),
-        (SHORT, 1, 101, False),
-        (ALONE, 2, 1, True),
-        (ALONE, 50, 100, True),
-        (ALONE, 1, 101, False),
-        (LONG, 1, 1, False),
+        (SHORT, 1, True),
+        (SHORT, 100, True),
+        (SHORT, 101, False),
+        (ALONE, 100, True),
+        (ALONE, 101, False),
+        (LONG, 1, False),
     ],
 )
-def test_a_request_that_gains_nothing_by_waiting_is_run_directly(
-    pace: Pace, in_flight: int, rows: int, direct: bool
-) -> None:
-    bench = Bench(pace)
-    bench.batcher.in_flight = in_flight
-    assert bench.batcher.is_direct(rows) == direct
+def test_a_request_that_gains_nothing_by_waiting_is_run_directly(pace: Pace, rows: int, direct: bool) -> None:
+    assert Bench(pace).batcher.is_direct(rows) == direct
 
 
 def test_nobody_overtakes_those_that_wait() -> None:
     async def test() -> None:
         bench = Bench(SHORT)
         waiting = bench.submit(1)
-        bench.batcher.in_flight = 1
         assert not bench.batcher.is_direct(1)
         await waiting
         assert bench.batcher.is_direct(1)
 
     on_loop(test)
+
+
+async def turn(bench: Bench, requests: int) -> list[bool]:
+    """So many requests come in one turn of the loop; whether each was run directly."""
+    waits, direct = [], []
+    for number in range(requests):
+        direct.append(bench.batcher.is_direct(1))
+        if direct[-1]:
+            bench.batcher.direct(Numbers([number]))
+        else:
+            waits.append(bench.submit(number))
+    await asyncio.gather(*waits)
+    return direct
+
+
+def test_requests_that_come_one_by_one_are_run_directly_but_for_a_look_now_and_then() -> None:
+    async def test() -> None:
+        bench = Bench(SHORT)
+        direct = [(await turn(bench, 1))[0] for _ in range(130)]
+        assert direct.count(False) == 10
+
+    on_loop(test)
+
+
+def test_where_requests_come_together_they_soon_go_together_and_no_longer_when_that_is_over() -> None:
+    async def test() -> None:
+        bench = Bench(SHORT)
+        for _ in range(10):
+            together = await turn(bench, 8)
+        assert together == [False] * 8
+        assert len(bench.model.runs[-1]) == 8
+        for _ in range(20):
+            alone = await turn(bench, 1)
+        assert alone == [True]
+
+    on_loop(test)
+
+
+def test_a_costly_model_waits_for_fewer_others_than_a_cheap_one() -> None:
+    crowds = [pace(Costs(fixed, fixed, 32)).crowd for fixed in (10e-6, 20e-6, 200e-6)]
+    assert crowds == pytest.approx([10 / 3, 20 / 13, 200 / 193])
 
 
 def test_a_direct_run_is_counted_and_raises_what_the_model_raises() -> None:

@@ -108,7 +108,7 @@ def feeds(path: Path) -> Iterator[Any]:
 
 
 def test_predictions_arrive_whole_and_in_order(feeds: Any, monitors: Any, kit: Any) -> None:
-    monitor, feed = monitors(), feeds()
+    monitor, feed = monitors(), feeds(frame_predictions=256)
     sent = [
         Prediction(f"p{i}", i, 0.5, 422, 2, "v1", b"ab", [["日", None]], b"c", [("f", "type", 2)]) for i in range(600)
     ]

@@ -305,13 +305,13 @@ def test_a_failing_model_is_an_internal_error_with_the_id_alone(
 def test_a_full_queue_says_when_to_come_again(
     site: Site, row: Any, error: Any, code: str, pushback: str | None
 ) -> None:
-    def refuse(_: Any) -> Any:
+    def refuse(*_: Any) -> Any:
         raise error
 
     async def visit(client: Client) -> Any:
         return await failure(client.infer(typed(row)))
 
-    with instead(site.models[0], "at_once", refuse):
+    with instead(site.models[0], "ask", refuse):
         found, details, metadata = site.run(visit)
     assert (found.name, details, metadata.get("grpc-retry-pushback-ms")) == (code, str(error), pushback)
     assert [record.status for record in site.records] == [error.status]
@@ -341,7 +341,7 @@ def test_one_record_for_each_prediction_under_the_callers_id(site: Site, row: An
     assert 0 < record.latency < 10
     text = site.counters.text().decode()
     assert 'seamark_predictor_requests_total{model="cancer",protocol="grpc",status="200"} 2' in text
-    assert site.models[0].batcher.in_flight == 0
+    assert site.models[0].in_flight == 0
 
 
 # --- limits
@@ -496,11 +496,11 @@ def test_the_clients_deadline_ends_the_wait_and_is_recorded(site: Site, row: Any
         await until(lambda: site.records)
         return refused
 
-    with instead(site.models[0], "at_once", lambda _: None), instead(site.models[0], "predict", wait):
+    with instead(site.models[0], "predict", wait):
         code, _, _ = site.run(visit)
     assert code == grpc.StatusCode.DEADLINE_EXCEEDED
     assert [(record.status, record.rows) for record in site.records] == [(504, 1)]
-    assert (waited, site.models[0].batcher.in_flight, site.server._calls) == ([True], 0, 0)
+    assert (waited, site.models[0].in_flight, site.server._calls) == ([True], 0, 0)
 
 
 def test_nothing_is_predicted_or_told_for_a_client_that_left(site: Site, row: Any) -> None:
@@ -521,10 +521,9 @@ def test_nothing_is_predicted_or_told_for_a_client_that_left(site: Site, row: An
             await ended.wait()
         await until(lambda: not site.server._calls)
 
-    with instead(site.models[0], "at_once", lambda _: None):
-        site.run(visit)
+    site.run(visit)
     assert site.records == []
-    assert site.models[0].batcher.in_flight == 0
+    assert site.models[0].in_flight == 0
 
 
 # --- beginning and end
@@ -583,7 +582,7 @@ def test_calls_in_flight_and_on_their_way_are_answered_before_the_server_stops(s
             await go_on.wait()
             return await predict(batch, since)
 
-        with instead(site.models[0], "at_once", lambda _: None), instead(site.models[0], "predict", wait):
+        with instead(site.models[0], "predict", wait):
             call = asyncio.ensure_future(client.infer(typed(row)))
             await begun.wait()
             stopping = asyncio.ensure_future(site.server.stop(10))

@@ -89,9 +89,9 @@ def test_requests_that_wait_go_together(bench: Any) -> None:
     async def story() -> list[Any]:
         one.model.go.clear()
         first = one.ask()
-        await one.until(lambda: one.served.batcher.in_flight == 1)
+        await one.until(lambda: one.served.in_flight == 1)
         others = [one.ask() for _ in range(5)]
-        await one.until(lambda: one.served.batcher.in_flight == 6)
+        await one.until(lambda: one.served.in_flight == 6)
         one.model.go.set()
         return list(await asyncio.gather(first, *others))
 
@@ -109,7 +109,7 @@ def test_a_full_queue_is_503_with_a_time_to_try_again(bench: Any) -> None:
     async def story() -> list[Any]:
         one.model.go.clear()
         kept = [one.ask() for _ in range(3)]
-        await one.until(lambda: one.served.batcher.in_flight == 3)
+        await one.until(lambda: one.served.in_flight == 3)
         refused = await one.ask()
         one.model.go.set()
         return [refused, *await asyncio.gather(*kept)]

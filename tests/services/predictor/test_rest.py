@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from seamark.errors import InvalidInput
 from seamark_predictor.intake import prediction_id
 from seamark_predictor.model import Output
 from seamark_predictor.tensors import DATATYPES, pack_texts
@@ -471,30 +473,14 @@ def test_content_types_are_allowed_by_list(app: Any, headers: dict[str, str], st
     assert app.records[-1].status == status
 
 
-@pytest.mark.parametrize("announced", [True, False])
-def test_a_body_over_the_limit_is_refused_before_it_is_read(cancer_plane: Any, kit: Any, announced: bool) -> None:
-    app = kit.App(cancer_plane, body_limit=1000)
-    headers = {"content-length": "1001"} if announced else {}
-    parts = [] if announced else [b" " * 500, b" " * 500, b" "]
-    answer = app.ask("/v2/models/cancer/infer", parts, headers)
-    assert (answer.status, app.records[-1].status) == (413, 413)
-    assert "1000 are allowed" in answer.json()["error"]
-    assert app.ask("/v2/models/cancer/infer", [b" " * 500, b" " * 500]).status == 400
-
-
-def test_a_client_that_hangs_up_is_neither_answered_nor_counted(cancer_plane: Any, kit: Any) -> None:
-    app = kit.App(cancer_plane)
-    assert app.ask("/v2/models/cancer/infer", [b"{"], {"content-length": "100"}).status == 0
-    assert app.records == []
-
-
-def test_bodies_are_bounded_together(cancer_plane: Any, kit: Any) -> None:
-    app = kit.App(cancer_plane, body_limit=1000)
-    app.rest._bodies._held = 8 * 1000 - 10
-    assert app.v2(tensor()).status == 503
-    app.rest._bodies._held = 0
-    assert app.v2(tensor()).status == 200
-    assert app.rest._bodies._held == 0
+def test_what_breaks_the_bounds_of_a_body_is_answered_and_told(app: Any, kit: Any) -> None:
+    fault = InvalidInput("Cannot read the body: it is too long", status=413)
+    answer = asyncio.run(kit.send(app.rest, "/v2/models/cancer/infer", b"", fault=fault))
+    assert (answer.status, answer.json()) == (413, {"error": str(fault)})
+    assert (app.records[-1].status, app.records[-1].rows) == (413, 0)
+    busy = InvalidInput("Cannot read the body: the server holds as much as it can", status=503)
+    answer = asyncio.run(kit.send(app.rest, "/v1/models/cancer:explain", b"", fault=busy))
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
 
 
 def test_a_large_body_is_worked_on_in_a_thread(app: Any, kit: Any) -> None:
@@ -617,7 +603,7 @@ _almost = st.one_of(
 @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 @given(body=st.one_of(_json, _almost))
 def test_no_json_body_gives_a_server_error(mixed: Any, body: Any) -> None:
-    for answer in (mixed.v1([json.dumps(body).encode()]), mixed.v2([json.dumps(body).encode()])):
+    for answer in (mixed.v1(json.dumps(body).encode()), mixed.v2(json.dumps(body).encode())):
         assert answer.status in (200, 400, 422)
         json.loads(answer.body, parse_constant=lambda text: pytest.fail(f"{text} in an answer"))
 
@@ -633,4 +619,4 @@ def test_no_row_of_numbers_gives_a_server_error(app: Any, values: list[float]) -
 @given(content=st.binary(max_size=200), split=st.integers(0, 220))
 def test_no_bytes_give_a_server_error(app: Any, content: bytes, split: int) -> None:
     headers = {"inference-header-content-length": str(split), "content-type": BINARY}
-    assert app.v2([content], headers).status == 400
+    assert app.v2(content, headers).status == 400

@@ -129,11 +129,14 @@ class Client(threading.Thread):
 # --- together
 
 
-def test_workers_share_the_port_and_their_counters(service: Callable[..., Service]) -> None:
+def test_workers_share_the_port_and_their_counters(service: Callable[..., Service], kit: Any) -> None:
     running = service()
-    assert running.serving() == running.workers()
+    # The port opens with the first that listens; the others follow within a moment.
+    kit.wait_for(lambda: running.serving() == running.workers())
     assert len(running.workers()) == 2
-    assert running.counted("seamark_predictor_requests_total") == 24
+    before = running.counted("seamark_predictor_requests_total")
+    running.serving()
+    assert running.counted("seamark_predictor_requests_total") == before + 24
     assert running.counted("seamark_predictor_worker_starts_total") == 2
     assert running.stop() == 0
 

@@ -1,4 +1,4 @@
-"""What `test_workers` runs: a small server on granian, as parent with `--workers`, and as each of its workers.
+"""What `test_workers` runs: a small server, as parent with `--workers`, and as each of its workers.
 
 GET /pid answers the worker's process, /slow the same a moment later, /hang nothing ever, /metrics the counters.
 """
@@ -13,13 +13,10 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
-
-from granian.constants import HTTPModes, Interfaces
-from granian.server.embed import Server
 
 from seamark_predictor import logs
 from seamark_predictor.counters import Counters, ModelInfo, shared_file
+from seamark_predictor.http1 import Limits, Request, Server, listener
 from seamark_predictor.workers import Times, Worker, attach, supervise
 
 
@@ -49,37 +46,34 @@ def load(worker: Worker, folder: Path) -> None:
 
 class App:
     def __init__(self, counters: Counters) -> None:
-        self.is_leaving = False
         self._counters = counters
 
-    async def __call__(self, scope: Any, proto: Any) -> None:
-        headers = [("connection", "close")] if self.is_leaving else []
-        if scope.path == "/metrics":
-            proto.response_bytes(200, headers, self._counters.text())
-            return
+    def handle(self, request: Request) -> None:
+        if request.path == "/metrics":
+            request.respond(200, b"", self._counters.text())
+        else:
+            request.run(self._answer(request))
+
+    async def _answer(self, request: Request) -> None:
         started = time.perf_counter()
-        if scope.path == "/slow":
+        if request.path == "/slow":
             await asyncio.sleep(0.3)
-        if scope.path == "/hang":
+        if request.path == "/hang":
             await asyncio.Event().wait()
-        headers = [("connection", "close")] if self.is_leaving else []
-        proto.response_bytes(200, headers, json.dumps(os.getpid()).encode())
         self._counters.models[0].answered("v1", 200, time.perf_counter() - started, 1)
+        request.respond(200, b"", json.dumps(os.getpid()).encode())
 
 
 async def serve(app: App, port: int, drain_delay: float) -> None:
-    server = Server(
-        app, port=port, interface=Interfaces.RSGI, http=HTTPModes.http1, websockets=False, log_enabled=False
-    )
+    server = Server(app, Limits(body=1000, budget=1000))
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    serving = asyncio.ensure_future(server.serve())
+    server.start(listener("127.0.0.1", port, shared=True, backlog=100))
     await stopping.wait()
-    app.is_leaving = True
+    server.is_leaving = True
     await asyncio.sleep(drain_delay)
-    server.stop()  # type: ignore[no-untyped-call]  # granian leaves it untyped
-    await serving
+    await server.stop(3600)
 
 
 def main() -> None:
