@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import uvloop
 from benchmarks.serving.sink import serve
 from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
@@ -64,7 +65,7 @@ def main() -> None:
     name, folder, port = sys.argv[1:]
     work = {"echo": _echo, "parse": _parse}.get(name) or _onnx(Path(folder))
     if name == "own":
-        asyncio.run(serve(work, int(port)))
+        uvloop.run(serve(work, int(port)))
         return
     server = Server(
         _application(work),

@@ -6,6 +6,8 @@ import asyncio
 import sys
 from collections.abc import Callable
 
+import uvloop
+
 from seamark_predictor.http1 import Limits, Request, Server, listener
 
 __all__ = ["main", "serve"]
@@ -30,7 +32,7 @@ async def serve(work: Callable[[bytes], bytes], port: int) -> None:
 
 def main() -> None:
     """Serves until it is killed."""
-    asyncio.run(serve(lambda _: b"{}", int(sys.argv[1])))
+    uvloop.run(serve(lambda _: b"{}", int(sys.argv[1])))
 
 
 if __name__ == "__main__":

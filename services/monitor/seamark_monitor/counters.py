@@ -55,10 +55,14 @@ class Counters:
         self._add_requests(predictions)
         answered = [prediction for prediction in predictions if prediction.status == 200 and prediction.outputs]
         self.rows += sum(prediction.rows for prediction in answered)
-        self._add_features([prediction for prediction in answered if carries_inputs(prediction)])
+        carrying = [prediction for prediction in predictions if carries_inputs(prediction)]
+        block = self._block(carrying)
+        binned = [prediction for prediction in answered if carries_inputs(prediction)]
+        # As a rule all were answered, and their values need not be put together twice.
+        self._add_features(block if len(binned) == len(carrying) else self._block(binned))
         for unsent, alike in _by_unsent(answered).items():
             self._add_outputs(b"".join(prediction.outputs for prediction in alike), unsent)
-        self._add_contract(predictions)
+        self._add_contract(predictions, carrying, block)
 
     def _add_requests(self, predictions: Sequence[Prediction]) -> None:
         for status, count in Counter(prediction.status for prediction in predictions).items():
@@ -70,10 +74,8 @@ class Counters:
         self.latency += np.bincount(places, minlength=len(self.latency))
         self.latency_sum += float(seconds.sum())
 
-    def _add_features(self, predictions: Sequence[Prediction]) -> None:
-        if not predictions:
-            return
-        numbers, categories = self._block(predictions)
+    def _add_features(self, block: Block) -> None:
+        numbers, categories = block
         for start in range(0, len(numbers), BLOCK):
             part = numbers[start : start + BLOCK]
             for column, counts in zip(self._watched.numbers, bin_numbers(part, self._watched.numbers), strict=True):
@@ -104,13 +106,21 @@ class Counters:
             else:
                 self.outputs[column.name] += _class_counts(values[:, i], column)
 
-    def _add_contract(self, predictions: Sequence[Prediction]) -> None:
-        carrying = [prediction for prediction in predictions if carries_inputs(prediction)]
-        marked = iter(self._check(carrying))
+    def _add_contract(self, predictions: Sequence[Prediction], carrying: Sequence[Prediction], block: Block) -> None:
+        rows = bad = 0
+        for prediction, broken in zip(carrying, self._check(carrying, block), strict=True):
+            if prediction.violations:
+                self._add_kept(prediction, broken)
+            else:
+                rows += prediction.rows
+                bad += broken
+        self.kept["false"] += bad
+        self.kept["true"] += rows - bad
         for prediction in predictions:
-            self._add_kept(prediction, next(marked) if carries_inputs(prediction) else 0)
             if prediction.violations:
                 self._add_parsed(prediction)
+                if not carries_inputs(prediction):
+                    self._add_kept(prediction, 0)
 
     def _add_parsed(self, prediction: Prediction) -> None:
         """What was found before the record came here. Values that came along were judged here, so not once more."""
@@ -122,11 +132,11 @@ class Counters:
             if rule == "nonfinite" and not carries:
                 self.nonfinite["input"] += max(0, count)
 
-    def _check(self, predictions: Sequence[Prediction]) -> list[int]:
-        """Counts the broken rules; how many rows of each prediction break the contract."""
+    def _check(self, predictions: Sequence[Prediction], block: Block) -> list[int]:
+        """Counts the broken rules; how many rows of each prediction, all of them in the block, break the contract."""
         if not predictions:
             return []
-        numbers, categories = self._block(predictions)
+        numbers, categories = block
         self.nonfinite["input"] += int(np.count_nonzero(~np.isfinite(numbers)))
         found = self._checker.check(numbers, categories)
         for pair, count in found.by_rule.items():

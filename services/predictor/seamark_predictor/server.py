@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import uvloop
+
 from seamark.errors import Conflict, UserError
 from seamark_predictor import logs, sources
 from seamark_predictor.counters import Counters
@@ -137,7 +139,7 @@ def serve(settings: Settings, worker: Worker | None = None) -> None:
     # What is loaded stays: a collection of garbage that looked through all of it would hold up whoever asks just then.
     gc.collect()
     gc.freeze()
-    asyncio.run(_listen(rest, served, settings, shared=worker is not None))
+    uvloop.run(_listen(rest, served, settings, shared=worker is not None))
     rest.close()
     feed.close(FLUSH)
     logs.event("stopped")

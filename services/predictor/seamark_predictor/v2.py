@@ -28,20 +28,27 @@ _MOST_AXES = 8
 
 def parse(body: bytes, header_length: int | None, plane: AnyPlane) -> Request:
     """The request in `body`, of which `header_length` bytes are JSON and the rest binary; raises `InvalidInput`."""
-    content = memoryview(body)
-    split = len(body) if header_length is None else header_length
-    if split > len(body):
-        raise InvalidInput(
-            f"Cannot read the body: Inference-Header-Content-Length is {split}; the body has {len(body)} bytes"
-        )
-    document = bulk.read_tensors(content[:split]) if plane.is_numeric and split > bulk.WORTH else None
+    header, content = _split(body, header_length)
+    document = bulk.read_tensors(header) if plane.is_numeric and len(header) > bulk.WORTH else None
     if document is None:
-        document = decode(content[:split])
-    batch = plane.from_tensors(_tensors(document, content[split:]))
+        document = decode(header)
+    batch = plane.from_tensors(_tensors(document, content))
     if document.bare:
         plane.refuse_bare(batch, document.bare)
     binary = _flag(document, "binary_data_output", "the body", default=False)
     return Request(batch, _id(document), _outputs(document, binary, plane), binary)
+
+
+def _split(body: bytes, header_length: int | None) -> tuple[bytes | memoryview, bytes | memoryview]:
+    """The JSON and the binary data behind it."""
+    if header_length is None:
+        return body, b""
+    if header_length > len(body):
+        raise InvalidInput(
+            f"Cannot read the body: Inference-Header-Content-Length is {header_length}; the body has {len(body)} bytes"
+        )
+    content = memoryview(body)
+    return content[:header_length], content[header_length:]
 
 
 def _id(document: Mapping[str, Any]) -> str:
@@ -84,14 +91,14 @@ def _list(document: Mapping[str, Any], key: str) -> list[Any]:
     return value
 
 
-def _tensors(document: Mapping[str, Any], content: memoryview) -> list[Tensor]:
+def _tensors(document: Mapping[str, Any], content: bytes | memoryview) -> list[Tensor]:
     tensors: list[Tensor] = []
     at = 0
     for i, entry in enumerate(_list(document, "inputs")):
         if not isinstance(entry, dict):
             raise InvalidInput(f"Cannot read inputs[{i}]: it is {show(entry)}; an object is needed")
         size = _binary_size(entry, i, len(content) - at)
-        part = None if size is None else content[at : at + size]
+        part = None if size is None else memoryview(content)[at : at + size]
         at += size or 0
         tensors.append(_tensor(entry, i, part))
     if at != len(content):

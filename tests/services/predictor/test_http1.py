@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import uvloop
 from httptools import HttpRequestParser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -300,7 +301,7 @@ def served(*, starts: bool = True, **bounds: Any) -> Callable[[Callable[..., Awa
                     bench.start()
                 await test(bench, *values, **named)
 
-            asyncio.run(_run(start_and_test, bounds))
+            uvloop.run(_run(start_and_test, bounds))
 
         _, *parameters = inspect.signature(test).parameters.values()
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # read by pytest

@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+import uvloop
+
 from seamark_predictor import logs
 from seamark_predictor.counters import Counters, ModelInfo, shared_file
 from seamark_predictor.http1 import Limits, Request, Server, listener
@@ -90,7 +92,7 @@ def main() -> None:
     load(worker, chosen.folder)
     counters = Counters([ModelInfo("m", "v", "p", "d")], file=worker.counters, workers=worker.count, index=worker.index)
     worker.loaded()
-    asyncio.run(serve(App(counters), chosen.port, chosen.drain_delay))
+    uvloop.run(serve(App(counters), chosen.port, chosen.drain_delay))
     sys.stderr.flush()
     os._exit(0)
 
