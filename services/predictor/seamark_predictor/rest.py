@@ -306,16 +306,11 @@ class _Prediction:
 
     def _fail(self, error: Exception) -> None:
         batch = self._batch
-        rows = batch.count if batch is not None else 0
-        status, content, more = _failure(error, self._id, rows)
-        told, violations = NOTHING, []
-        if isinstance(error, InvalidInput):
-            # Values of refused rows are not told: the violations say all there is to count.
-            violations = list(error.violations)
-            rows = rows_of(batch, violations)
-        elif status == 500 and batch is not None:
-            told = self._served.plane.recorded(batch, None)
-        self._answer(status, _JSON + _id_line(self._id) + more, content, told, rows, violations)
+        # Values of refused rows are not told: the violations say all there is to count.
+        violations = error.violations if isinstance(error, InvalidInput) else ()
+        status, content, more = _failure(error, self._id, rows_of(batch, violations))
+        told = self._served.plane.recorded(batch, None) if status == 500 and batch is not None else NOTHING
+        self._answer(status, _JSON + _id_line(self._id) + more, content, told, violations)
 
     def _answer(
         self,
@@ -323,17 +318,13 @@ class _Prediction:
         headers: bytes,
         content: bytes,
         told: Recorded,
-        rows: int | None = None,
-        violations: list[tuple[str, str, int]] | None = None,
+        violations: Sequence[tuple[str, str, int]] = (),
     ) -> None:
         self._request.respond(status, headers, content)
         served = self._served
         served.in_flight -= 1
-        if rows is None:
-            assert self._batch is not None
-            rows = self._batch.count
-        seconds = time.monotonic() - self._since
-        served.tell(self._protocol, self._id, self._arrived, seconds, status, rows, told, violations or [])
+        rows, seconds = rows_of(self._batch, violations), time.monotonic() - self._since
+        served.tell(self._protocol, self._id, self._arrived, seconds, status, rows, told, list(violations))
 
 
 def _id_line(call_id: str) -> bytes:

@@ -348,7 +348,7 @@ async def send(
     method: str | None = None,
     fault: InvalidInput | None = None,
 ) -> Answer:
-    """One request to the REST shell; see `App.ask`."""
+    """One request to the REST shell; see `App.ask`. Where this is cancelled the client has hung up."""
     content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     answer = Answer()
     client = _Client(answer)
@@ -356,7 +356,13 @@ async def send(
     request = Request(method, path, {name.lower(): value for name, value in (headers or {}).items()}, content, fault)
     request._connection = client
     rest.handle(request)
-    await client.answered
+    try:
+        await client.answered
+    except asyncio.CancelledError:
+        request._connection = None
+        if request.gone is not None:
+            request.gone()
+        raise
     return answer
 
 

@@ -34,8 +34,10 @@ class Slow:
         self.go.set()
         self.runs: list[int] = []
         self.pause = 0.003
+        self.begun = 0
 
     def predict(self, rows: Any) -> Output:
+        self.begun += 1
         # Slow enough to be run in the thread.
         threading.Event().wait(self.pause)
         self.go.wait(10)
@@ -58,10 +60,11 @@ class Bench:
         self.rest = Rest([self.served], 1 << 20, self.counters)
         self.row = kit.CANCER.data[0].tolist()
         self.model.runs.clear()
+        self.model.begun = 0
 
-    def ask(self, **headers: str) -> asyncio.Task[Any]:
+    def ask(self, rows: int = 1, **headers: str) -> asyncio.Task[Any]:
         """A request on its way."""
-        body = json.dumps({"instances": [self.row]}).encode()
+        body = json.dumps({"instances": [self.row] * rows}).encode()
         return asyncio.ensure_future(self.kit.send(self.rest, "/v1/models/cancer:predict", body, headers))
 
     async def until(self, condition: Any) -> None:
@@ -136,6 +139,29 @@ def test_what_waits_too_long_is_504(bench: Any) -> None:
     assert answer.status == 504
     assert "deadline" in answer.json()["error"]
     assert one.value("seamark_predictor_timed_out_total") == 1
+
+
+@pytest.mark.parametrize("rows", [1, 500], ids=["on the loop", "in threads"])
+def test_who_hangs_up_before_the_answer_is_neither_answered_nor_told_of(bench: Any, rows: int) -> None:
+    one = bench()
+
+    async def story() -> None:
+        one.model.go.clear()
+        running = one.ask(rows)
+        await one.until(lambda: one.model.begun)
+        waiting, kept = one.ask(rows), one.ask(rows, **{"x-request-id": "kept"})
+        await one.until(lambda: one.served.in_flight == 3)
+        for gone in (running, waiting):
+            gone.cancel()
+        await asyncio.gather(running, waiting, return_exceptions=True)
+        assert one.served.in_flight == 1
+        one.model.go.set()
+        assert (await kept).status == 200
+
+    asyncio.run(story())
+    assert one.served.in_flight == 0
+    assert [record.prediction_id for record in one.records] == ["kept"]
+    assert one.value("seamark_predictor_requests_total") == 1
 
 
 @pytest.mark.parametrize(("size", "runs"), [(0, 2), (1 << 20, 1)])
