@@ -191,7 +191,8 @@ class Spool:
             for segment in list(self._segments):
                 if segment.fd is not None and segment.synced < segment.size:
                     await self._sync_segment(segment)
-                if segment.sealed:
+                # What was appended while that took its time is for the next time, and needs the descriptor.
+                if segment.sealed and segment.synced == segment.size:
                     segment.close()
 
     async def _sync_segment(self, segment: Segment) -> None:

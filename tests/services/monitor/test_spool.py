@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -255,6 +256,40 @@ def test_a_failed_fsync_is_never_tried_again_on_that_file(tmp_path: Path, monkey
     assert len(files(tmp_path)) == 2
     assert drain(spool) == [b"safe", b"doubtful", b"after"]
     assert not any(drops.by_reason.values())
+
+
+def test_what_is_appended_during_an_fsync_that_fills_the_segment_is_synced_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The segment is sealed meanwhile, and was once closed with its end not yet safe: nothing was read from then on."""
+    spool, drops = opened(tmp_path)
+    payloads = numbered(20)
+    begun, go_on = threading.Event(), threading.Event()
+    fsync = os.fsync
+
+    def slow(fd: int) -> None:
+        begun.set()
+        assert go_on.wait(10)
+        fsync(fd)
+
+    async def story() -> None:
+        spool.append(payloads[0], 1)
+        # The folder's own is over before.
+        await spool.sync()
+        spool.append(payloads[1], 1)
+        monkeypatch.setattr(os, "fsync", slow)
+        syncing = asyncio.create_task(spool.sync())
+        await asyncio.to_thread(begun.wait, 10)
+        for payload in payloads[2:]:
+            spool.append(payload, 1)
+        go_on.set()
+        await syncing
+        await spool.sync()
+
+    asyncio.run(story())
+    assert len(files(tmp_path)) > 3
+    assert drain(spool) == payloads
+    assert (spool.waiting_bytes, any(drops.by_reason.values())) == (0, False)
 
 
 def test_a_segment_that_cannot_be_read_is_counted_and_passed(tmp_path: Path) -> None:
