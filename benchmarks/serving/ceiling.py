@@ -63,7 +63,7 @@ def _application(work: Work) -> Callable[[Any, Any], Awaitable[None]]:
 def main() -> None:
     """Serves until it is killed."""
     name, folder, port = sys.argv[1:]
-    work = {"echo": _echo, "parse": _parse}.get(name) or _onnx(Path(folder))
+    work = _onnx(Path(folder)) if name in ("onnx", "own") else {"echo": _echo, "parse": _parse}[name]
     if name == "own":
         uvloop.run(serve(work, int(port)))
         return

@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if status and line:
             _complain(" ".join(line.split()))
         sys.stderr.flush()
-        # At once: the HTTP server's threads may still touch an interpreter that is being torn down.
+        # At once: a model may still run in a thread, which would be waited for, and gRPC has threads of its own.
         os._exit(status)
 
 

@@ -28,7 +28,7 @@ from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrad
 from seamark.errors import Conflict, InvalidInput
 from seamark_predictor import logs
 
-__all__ = ["Application", "Limits", "Request", "Server", "listener"]
+__all__ = ["Application", "Limits", "Request", "Server", "bound", "listener"]
 
 #: The headers that anybody here reads; others are not kept.
 _READ = (
@@ -120,10 +120,11 @@ class Request:
         if connection is not None:
             connection.respond(self, status, headers, body)
 
-    def run(self, work: Coroutine[Any, Any, None]) -> None:
+    def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Answers by a task, which is cancelled when the client hangs up."""
         task = asyncio.get_running_loop().create_task(work)
         self.gone = task.cancel
+        return task
 
     def hold(self, size: int) -> None:
         """The body has grown, being uncompressed, by so many bytes; given back with the answer."""
@@ -146,8 +147,7 @@ class Server:
         self.ticks = 0
         self.period = min(0.5, limits.idle / 4, limits.arrival / 4, limits.linger / 4)
         #: All connections read into this one, since what was read is used up at once.
-        self.buffer = bytearray(_CHUNK)
-        self.view = memoryview(self.buffer)
+        self.view = memoryview(bytearray(_CHUNK))
         self._open = 0
         self._connections: set[_Connection] = set()
         self._socket: socket.socket | None = None
@@ -650,6 +650,17 @@ def _path_of(url: bytes) -> str:
 
 def listener(host: str, port: int, *, shared: bool, backlog: int) -> socket.socket:
     """A socket that listens; raises `Conflict`. shared: other processes listen on the same port."""
+    made = bound(host, port, shared=shared)
+    try:
+        made.listen(backlog)
+    except OSError as error:
+        made.close()
+        raise _taken(host, port, error) from error
+    return made
+
+
+def bound(host: str, port: int, *, shared: bool) -> socket.socket:
+    """A socket that has the address and does not listen yet, so that nobody can connect; raises `Conflict`."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, _, _, address = found[0]
@@ -659,10 +670,13 @@ def listener(host: str, port: int, *, shared: bool, backlog: int) -> socket.sock
             if shared:
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             made.bind(address)
-            made.listen(backlog)
         except BaseException:
             made.close()
             raise
     except (OSError, UnicodeError) as error:
-        raise Conflict(f"Cannot listen on {host}:{port}: {getattr(error, 'strerror', error)}") from error
+        raise _taken(host, port, error) from error
     return made
+
+
+def _taken(host: str, port: int, error: OSError | UnicodeError) -> Conflict:
+    return Conflict(f"Cannot listen on {host}:{port}: {getattr(error, 'strerror', error)}")

@@ -41,7 +41,7 @@ _LONGEST_EXPLANATION = 10.0
 _JSON = b"content-type: application/json\r\n"
 _BINARY = b"content-type: application/octet-stream\r\n"
 
-Handler = Callable[[Request], None]
+Handler = Callable[[Request], object]
 Result = TypeVar("Result")
 
 
@@ -286,9 +286,8 @@ class _Prediction:
         self._answer(200, headers + b"content-encoding: gzip\r\n", content, told)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        """In place of `Request.run`, so that a client that goes is counted out."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._request.gone = partial(self._give_up, task)
+        """As `Request.run`, and a client that goes is counted out."""
+        self._request.gone = partial(self._give_up, self._request.run(work))
 
     async def _long(self, length: int | None) -> None:
         """What takes long happens in a thread."""

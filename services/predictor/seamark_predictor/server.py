@@ -23,7 +23,7 @@ from seamark_predictor.dataplane import Dataplane
 from seamark_predictor.explain import Explainer
 from seamark_predictor.feed import Feed, NoFeed
 from seamark_predictor.generic import TensorPlane
-from seamark_predictor.http1 import Limits, Server, listener
+from seamark_predictor.http1 import Limits, Server, bound, listener
 from seamark_predictor.model import Model, TensorModel
 from seamark_predictor.opening import open_model
 from seamark_predictor.plane import AnyPlane
@@ -185,4 +185,4 @@ def _port_is_free(host: str, port: int) -> None:
     """Raises `Conflict`, for port 0 too: nobody would learn which port it became."""
     if not 1 <= port <= 65535:
         raise Conflict(f"Cannot listen on {host}:{port}: the port is not between 1 and 65535")
-    listener(host, port, shared=False, backlog=1).close()
+    bound(host, port, shared=False).close()
