@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import gc
 import os
 import signal
 import socket
@@ -122,6 +123,9 @@ class _Service:
         syncing = asyncio.create_task(self._sync())
         shipping = asyncio.create_task(self._shipper.run())
         stopping = asyncio.create_task(stop.wait())
+        # What is here now stays: collections of garbage, which the records of predictions set off, need not look at it.
+        gc.collect()
+        gc.freeze()
         logs.event("started", address=address, socket=self._settings.socket, spool=self._settings.spool)
         await asyncio.wait({server.task, syncing, shipping, stopping}, return_when=asyncio.FIRST_COMPLETED)
         await self._stop(server, [syncing, shipping, stopping])

@@ -20,6 +20,8 @@ _BODY_LIMIT = 16 * 1024 * 1024
 _QUEUE = 1024
 _DEADLINE = 30.0
 _MOST_WORKERS = 256
+#: Microseconds.
+_POLL = 50.0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,6 +91,13 @@ def _parser() -> argparse.ArgumentParser:
         default=0.0,
         metavar="SECONDS",
         help="after SIGTERM, serve on for so long while /readyz answers 503 (default: 0)",
+    )
+    add(
+        "--poll",
+        type=float,
+        default=_POLL,
+        metavar="MICROSECONDS",
+        help=f"look so long for the next request before sleeping, where that pays (default: {_POLL:g}; 0: never)",
     )
     add("--body-limit", type=int, default=_BODY_LIMIT, help=f"bytes (default: {_BODY_LIMIT})")
     add("--worker", metavar="PLACE", help=argparse.SUPPRESS)
@@ -215,6 +224,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         grpc_port=options.grpc_port,
         body_limit=options.body_limit,
         drain_delay=options.drain_delay,
+        poll=options.poll / 1e6,
         options=Options(options.deadline, Limits(requests=options.queue), cache_bytes=options.cache),
     )
 

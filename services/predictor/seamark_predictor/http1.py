@@ -27,6 +27,7 @@ from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrad
 
 from seamark.errors import Conflict, InvalidInput
 from seamark_predictor import logs
+from seamark_predictor.polling import Poller
 
 __all__ = ["Application", "Limits", "Request", "Server", "bound", "listener"]
 
@@ -64,8 +65,9 @@ class Limits:
     """body, budget: bytes of one body, and of all that are held. head: bytes of a request line with its headers.
 
     Seconds: idle, that a connection may wait between requests, take to send a head, or leave an answer unread;
-    arrival, for a body to arrive; linger, for a refused client to read why. Every piece of a body costs some
-    microseconds, however small, so only `small_pieces` may have fewer than `least_piece` bytes on average.
+    arrival, for a body to arrive; linger, for a refused client to read why; poll, to look for the next request before
+    the loop sleeps, see `polling`. Every piece of a body costs some microseconds, however small, so only `small_pieces`
+    may have fewer than `least_piece` bytes on average.
     """
 
     body: int
@@ -75,6 +77,7 @@ class Limits:
     idle: float = 75.0
     arrival: float = 30.0
     linger: float = 2.0
+    poll: float = 0.0
     small_pieces: int = 1000
     least_piece: int = 128
 
@@ -148,6 +151,7 @@ class Server:
         self.period = min(0.5, limits.idle / 4, limits.arrival / 4, limits.linger / 4)
         #: All connections read into this one, since what was read is used up at once.
         self.view = memoryview(bytearray(_CHUNK))
+        self.poller = Poller(limits.poll)
         self._open = 0
         self._connections: set[_Connection] = set()
         self._socket: socket.socket | None = None
@@ -324,6 +328,7 @@ class _Connection(asyncio.BufferedProtocol):
         if request is not None:
             request._connection = None
             self._release(request._held)
+            self.server.poller.dropped()
         self._parser = None
         self.server.closed(self)
         if request is not None and request.gone is not None:
@@ -554,6 +559,7 @@ class _Connection(asyncio.BufferedProtocol):
     def _begin(self, request: Request, keeps: bool) -> None:
         self._current = request
         self._keeps = keeps
+        self.server.poller.asked()
         request._connection = self
         if isinstance(request, _Refused):
             request.answer()
@@ -595,6 +601,7 @@ class _Connection(asyncio.BufferedProtocol):
         else:
             self._transport.write(head)
             self._transport.write(body)
+        server.poller.answered()
         if closing:
             self._linger()
         elif self._ahead:

@@ -17,7 +17,7 @@ from typing import Any, cast
 import uvloop
 
 from seamark.errors import Conflict, UserError
-from seamark_predictor import logs, sources
+from seamark_predictor import logs, polling, sources
 from seamark_predictor.counters import Counters
 from seamark_predictor.dataplane import Dataplane
 from seamark_predictor.explain import Explainer
@@ -57,7 +57,7 @@ class Settings:
     """What the command line says.
 
     digest, revision, monitor: only for a single model. digest: the package's, or None for any. revision None means
-    `<name>-<first 8 of the digest>`. grpc_port: None for no gRPC. body_limit: bytes; drain_delay: seconds.
+    `<name>-<first 8 of the digest>`. grpc_port: None for no gRPC. body_limit: bytes; drain_delay, poll: seconds.
     """
 
     models: tuple[Address, ...]
@@ -71,6 +71,7 @@ class Settings:
     grpc_port: int | None
     body_limit: int
     drain_delay: float
+    poll: float
     options: Options = field(default_factory=Options)
 
 
@@ -80,6 +81,8 @@ def check(settings: Settings) -> None:
         raise UserError(f"Cannot use --body-limit: {settings.body_limit} bytes are less than 1")
     if not 0 <= settings.drain_delay <= _LONGEST_DELAY:
         raise UserError(f"Cannot use --drain-delay: {settings.drain_delay:g} is not between 0 and {_LONGEST_DELAY:g}")
+    if not 0 <= settings.poll <= polling.LONGEST:
+        raise UserError(f"Cannot use --poll: {settings.poll * 1e6:g} is not between 0 and {polling.LONGEST * 1e6:g}")
     names = [model.name for model in settings.models]
     for name in names:
         if names.count(name) > 1:
@@ -146,7 +149,8 @@ def serve(settings: Settings, worker: Worker | None = None) -> None:
 
 
 async def _listen(rest: Rest, served: Sequence[Served], settings: Settings, *, shared: bool) -> None:
-    server = Server(rest, Limits(body=settings.body_limit, budget=_BUDGET * settings.body_limit))
+    limits = Limits(body=settings.body_limit, budget=_BUDGET * settings.body_limit, poll=settings.poll)
+    server = Server(rest, limits)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

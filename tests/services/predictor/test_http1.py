@@ -248,7 +248,7 @@ class Bench:
             return not self.connections
 
         await self.until(nobody_is_left)
-        assert self.server.held == 0
+        assert (self.server.held, self.server.poller.under_way) == (0, 0)
 
     async def still_serves(self) -> None:
         client = await self.client()

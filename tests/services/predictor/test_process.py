@@ -119,6 +119,8 @@ def test_a_package_that_cannot_be_served_is_said_in_one_line(
         (("--body-limit", "0"), "Cannot use --body-limit: 0 bytes are less than 1"),
         (("--drain-delay", "-1"), "Cannot use --drain-delay: -1 is not between 0 and 3600"),
         (("--drain-delay", "nan"), "Cannot use --drain-delay: nan is not between 0 and 3600"),
+        (("--poll", "-1"), "Cannot use --poll: -1 is not between 0 and 1000"),
+        (("--poll", "1e9"), "Cannot use --poll: 1e+09 is not between 0 and 1000"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
