@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from seamark.errors import InvalidPackage
 from seamark.package import CATEGORY, NUMBER, Schema
 
-__all__ = ["Column", "Profile", "bin_categories", "bin_numbers", "build", "class_bin", "parse_profile"]
+__all__ = ["Binner", "Column", "Profile", "bin_categories", "bin_numbers", "build", "class_bin", "parse_profile"]
 
 _FORMAT = 1
 _BINS = 10
 _TOP_CATEGORIES = 20
+#: Comparing with each edge is faster than searching among them up to about so many; profiles made here have at most 18.
+_FEW_EDGES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,17 +164,49 @@ def _count(value: object, column: str) -> int:
 
 
 def bin_numbers(values: NDArray[np.float64], columns: Sequence[Column]) -> list[NDArray[np.int64]]:
-    """Counts per bin (missing last) for each column of a rows x columns block."""
-    return [
-        np.bincount(_numeric_bins(values[:, i], column), minlength=column.bins).astype(np.int64)
-        for i, column in enumerate(columns)
-    ]
+    """Counts per bin (missing last) for each column of a rows x columns block; keep a `Binner` for more than one."""
+    counts = Binner(columns).count(values)
+    return [counts[i, : column.bins] for i, column in enumerate(columns)]
 
 
-def _numeric_bins(values: NDArray[np.float64], column: Column) -> NDArray[np.int64]:
-    found = np.searchsorted(np.asarray(column.edges), values, side="right")
-    found[np.isnan(values)] = column.bins - 1
-    return found
+class Binner:
+    """Numeric columns made ready to count many blocks."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self._columns = tuple(columns)
+        most = max((len(column.edges) for column in columns), default=0)
+        #: Bins of the column that has most, the one for missing included.
+        self.most_bins = most + 2
+        # One row for each rank of edges; a column that has fewer is never beyond the others.
+        self._edges = np.full((most, len(columns)), np.inf)
+        for i, column in enumerate(columns):
+            self._edges[: len(column.edges), i] = column.edges
+        self._missing = np.array([column.bins - 1 for column in columns], dtype=np.min_scalar_type(self.most_bins))
+        self._last = self._missing - 1
+        self._first = np.arange(len(columns)) * self.most_bins
+
+    def count(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
+        """columns x `most_bins`: counts per bin of a rows x columns block, missing last, then zeros."""
+        places = self._found(values) + self._first
+        size = len(self._columns) * self.most_bins
+        counts = np.bincount(places.ravel(), minlength=size).reshape(len(self._columns), self.most_bins)
+        return counts.astype(np.int64, copy=False)
+
+    def _found(self, values: NDArray[np.float64]) -> NDArray[np.unsignedinteger[Any]]:
+        """The bin of each value."""
+        found = np.zeros(values.shape, dtype=self._missing.dtype)
+        if len(self._edges) <= _FEW_EDGES:
+            for edges in self._edges:
+                found += values >= edges
+            # Infinity is not below the edge that stands for none.
+            np.minimum(found, self._last, out=found)
+        else:
+            for i, column in enumerate(self._columns):
+                found[:, i] = np.searchsorted(np.asarray(column.edges), values[:, i], side="right")
+        missing = np.isnan(values)
+        if missing.any():
+            found[missing] = np.broadcast_to(self._missing, values.shape)[missing]
+        return found
 
 
 def bin_categories(values: Sequence[str | None], column: Column) -> NDArray[np.int64]:

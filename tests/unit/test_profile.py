@@ -95,6 +95,25 @@ def test_an_edge_belongs_to_the_bin_above(value: float, expected: int) -> None:
     assert column.labels == ("0", "1", "2", "missing")
 
 
+NUMBERS = st.sampled_from([-math.inf, -1.0, -0.0, 0.0, 1.0, 2.5, math.inf, math.nan]) | st.floats()
+#: Few edges are compared with, many are searched among; none is a column of one bin.
+EDGES = st.sampled_from([0, 1, 3, 9, 64, 65, 300])
+
+
+@given(st.lists(EDGES, max_size=4), st.data())
+def test_every_value_is_counted_once_in_the_bin_that_its_edges_say(widths: list[int], data: st.DataObject) -> None:
+    columns = [Column(f"x{i}", "number", edges=tuple(map(float, range(width)))) for i, width in enumerate(widths)]
+    shape = (data.draw(st.integers(0, 20)), len(columns))
+    values = data.draw(arrays.arrays(np.float64, shape, elements=NUMBERS))
+    for i, (column, counts) in enumerate(zip(columns, bin_numbers(values, columns), strict=True)):
+        expected = [0] * column.bins
+        for value in values[:, i].tolist():
+            place = column.bins - 1 if math.isnan(value) else sum(edge <= value for edge in column.edges)
+            expected[place] += 1
+        assert counts.tolist() == expected
+        assert counts.dtype == np.int64
+
+
 def test_categories_are_known_other_or_missing() -> None:
     column = Column("city", "category", values=("a", "b"), counts=(0, 0, 0, 0))
     assert bin_categories(["a", "b", "b", "", "z", None], column).tolist() == [1, 2, 2, 1]

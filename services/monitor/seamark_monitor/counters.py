@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from seamark.contract import RULES, Checker
 from seamark.metrics import LATENCY_BOUNDS
 from seamark.package import CATEGORY, NUMBER, Schema
-from seamark.profile import Column, bin_categories, bin_numbers, class_bin
+from seamark.profile import Binner, Column, bin_categories, class_bin
 from seamark.records import Prediction
 from seamark_monitor.watched import Watched
 
@@ -42,8 +42,15 @@ class Counters:
         self.statuses: dict[str, int] = dict.fromkeys((*STATUSES, *_CLASSES), 0)
         self.latency = np.zeros(len(LATENCY_BOUNDS) + 1, dtype=np.int64)
         self.latency_sum = 0.0
-        self.features = {column.name: _no_counts(column) for column in (*watched.numbers, *watched.categories)}
+        self._binner = Binner(watched.numbers)
+        #: Of all numeric features, one row each, so that a block is added in one operation.
+        self._numbers = np.zeros((len(watched.numbers), self._binner.most_bins), dtype=np.int64)
+        self.features = {column.name: self._numbers[i, : column.bins] for i, column in enumerate(watched.numbers)}
+        self.features |= {column.name: _no_counts(column) for column in watched.categories}
         self.outputs = {column.name: _no_counts(column) for column in watched.profile.outputs}
+        self._output_binners = [
+            Binner([column]) if column.type == NUMBER else None for column in watched.profile.outputs
+        ]
         self.violations: dict[tuple[str, str], int] = dict.fromkeys(_pairs(watched.schema), 0)
         self.kept = {"true": 0, "false": 0}
         self.nonfinite = {"input": 0, "output": 0}
@@ -77,9 +84,7 @@ class Counters:
     def _add_features(self, block: Block) -> None:
         numbers, categories = block
         for start in range(0, len(numbers), BLOCK):
-            part = numbers[start : start + BLOCK]
-            for column, counts in zip(self._watched.numbers, bin_numbers(part, self._watched.numbers), strict=True):
-                self.features[column.name] += counts
+            self._numbers += self._binner.count(numbers[start : start + BLOCK])
         for column, values in zip(self._watched.categories, categories, strict=True):
             self.features[column.name] += bin_categories(values, column)
 
@@ -89,20 +94,21 @@ class Counters:
         rows = sum(prediction.rows for prediction in predictions)
         numbers = np.frombuffer(b"".join(prediction.numbers for prediction in predictions), "<f8")
         categories: list[list[str | None]] = [[] for _ in self._watched.categories]
-        for prediction in predictions:
-            for values, more in zip(categories, prediction.categories, strict=True):
-                values += more
+        if categories:
+            for prediction in predictions:
+                for values, more in zip(categories, prediction.categories, strict=True):
+                    values += more
         return numbers.reshape(rows, width), categories
 
     def _add_outputs(self, block: bytes, unsent: Container[str]) -> None:
         columns = self._watched.profile.outputs
         values = np.frombuffer(block, "<f8").reshape(-1, len(columns))
-        for i, column in enumerate(columns):
+        for i, (column, binner) in enumerate(zip(columns, self._output_binners, strict=True)):
             if column.name in unsent:
                 continue
             self.nonfinite["output"] += int(np.count_nonzero(~np.isfinite(values[:, i])))
-            if column.type == NUMBER:
-                self.outputs[column.name] += bin_numbers(values[:, i : i + 1], [column])[0]
+            if binner is not None:
+                self.outputs[column.name] += binner.count(values[:, i : i + 1])[0]
             else:
                 self.outputs[column.name] += _class_counts(values[:, i], column)
 

@@ -25,7 +25,7 @@ LONGEST_PAYLOAD = 17 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """`payload` at data[start:end], overhead included; it holds `count` predictions."""
+    """`payload`, from start to end of the file, overhead included; it holds `count` predictions."""
 
     start: int
     end: int
@@ -35,7 +35,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """data[start:end] is no record. `lost`: predictions that were there, as far as can be told; at least 1."""
+    """No record from start to end of the file. `lost`: predictions that were there, if it can be told; at least 1."""
 
     start: int
     end: int
@@ -48,15 +48,22 @@ def encode(marker: bytes, count: int, payload: bytes) -> bytes:
     return b"".join((marker, header, _CHECKSUM.pack(checksum), payload))
 
 
-def scan(data: bytes, marker: bytes, start: int = 0) -> Iterator[Record | Damage]:
-    """Every intact record of data[start:] in order, and what lies between them."""
+def scan(data: bytes, marker: bytes, base: int = 0) -> Iterator[Record | Damage]:
+    """Every intact record in order, and what lies between them. base: where in the file the data begin."""
+    start = 0
     while start < len(data):
-        found: Record | Damage = _record(data, marker, start) or _damage(data, marker, start)
-        yield found
-        start = found.end
+        found = _record(data, marker, start)
+        if found is not None:
+            end, count, payload = found
+            yield Record(base + start, base + end, count, payload)
+        else:
+            end = _following(data, marker, start)
+            yield Damage(base + start, base + end, _lost(data, marker, start, end))
+        start = end
 
 
-def _record(data: bytes, marker: bytes, start: int) -> Record | None:
+def _record(data: bytes, marker: bytes, start: int) -> tuple[int, int, bytes] | None:
+    """Its end, its count and its payload."""
     body = start + OVERHEAD
     if body > len(data) or not data.startswith(marker, start):
         return None
@@ -68,13 +75,13 @@ def _record(data: bytes, marker: bytes, start: int) -> Record | None:
     header = data[start + MARKER_BYTES : body - _CHECKSUM.size]
     if zlib.crc32(payload, zlib.crc32(header)) != _CHECKSUM.unpack_from(data, body - _CHECKSUM.size)[0]:
         return None
-    return Record(start, end, count, payload)
+    return end, count, payload
 
 
-def _damage(data: bytes, marker: bytes, start: int) -> Damage:
-    following = data.find(marker, start + 1)
-    end = following if following >= 0 else len(data)
-    return Damage(start, end, _lost(data, marker, start, end))
+def _following(data: bytes, marker: bytes, start: int) -> int:
+    """Where the next record may begin."""
+    found = data.find(marker, start + 1)
+    return found if found >= 0 else len(data)
 
 
 def _lost(data: bytes, marker: bytes, start: int, end: int) -> int:

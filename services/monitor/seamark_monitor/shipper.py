@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import cast
 import httpx
 import msgspec
 
+from seamark import msgpack
 from seamark.package import Schema
 from seamark.records import LogBatch, Prediction
 from seamark_monitor import cursor as cursors
@@ -34,7 +34,6 @@ _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 _HOPELESS = (400, 413, 415, 422)
 _LONGEST_REASON = 2_000
 
-_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -106,7 +105,8 @@ class Shipper:
         """`sequence` is the cursor's, for a repeat, where none is given."""
         self._drops.add("corrupt", extent.lost)
         sequence = self._cursor.sequence if sequence is None else sequence
-        predictions = self._predictions(extent.payloads)
+        payloads = [payload for payload in extent.payloads if self._is_readable(payload)]
+        count = sum(map(msgpack.length, payloads))
         batch = LogBatch(
             self._cursor.source,
             sequence,
@@ -115,20 +115,19 @@ class Shipper:
             list(self._schema.categories),
             list(self._schema.outputs),
             # Already encoded: the encoder copies them as they are.
-            cast(list[Prediction], predictions),
+            cast(list[Prediction], msgspec.Raw(msgpack.merge(payloads))),
         )
-        return _Batch(sequence, extent.end, len(predictions), _encoder.encode(batch) if predictions else b"")
+        return _Batch(sequence, extent.end, count, _encoder.encode(batch) if count else b"")
 
-    def _predictions(self, payloads: Sequence[bytes]) -> list[msgspec.Raw]:
-        predictions: list[msgspec.Raw] = []
-        for payload in payloads:
-            try:
-                predictions += _decoder.decode(payload)
-            except msgspec.DecodeError as error:
-                # Its checksum is right, so another version of this service wrote it.
-                logs.event("record_unreadable", error=error)
-                self._drops.add("corrupt")
-        return predictions
+    def _is_readable(self, payload: bytes) -> bool:
+        try:
+            msgpack.length(payload)
+        except ValueError as error:
+            # Its checksum is right, so another version of this service wrote it.
+            logs.event("record_unreadable", error=error)
+            self._drops.add("corrupt")
+            return False
+        return True
 
     async def _deliver(self, client: httpx.AsyncClient, batch: _Batch) -> None:
         """Posts the batch until it is stored or refused for good, then moves on."""

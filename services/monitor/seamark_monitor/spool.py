@@ -273,7 +273,7 @@ class Spool:
 
     def _read(self, segment: Segment, offset: int) -> Iterator[framing.Record | framing.Damage]:
         try:
-            data = segment.read(0, segment.synced)
+            data = segment.read(offset, segment.synced)
         except OSError as error:
             logs.event("spool_read_failed", segment=segment.path.name, error=error)
             return iter([framing.Damage(offset, segment.synced, max(1, segment.count - segment.taken))])

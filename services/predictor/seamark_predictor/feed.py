@@ -10,12 +10,14 @@ import socket
 import threading
 import time
 import uuid
-from collections import deque
+from bisect import bisect_right
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate
+from typing import cast
 
 import msgspec
 
+from seamark import msgpack
 from seamark.records import Frame, Prediction
 from seamark_predictor import logs
 
@@ -60,7 +62,7 @@ class Feed:
         self._limits = limits or Limits()
         self._encoder = msgspec.msgpack.Encoder()
         #: Encoded predictions: the thread that sends them has little left to do for which it needs Python's lock.
-        self._queue: deque[bytes] = deque()
+        self._queue: list[bytes] = []
         # Each of the two byte counts has one writer, so that neither needs a lock.
         self._added = self._taken = 0
         #: Predictions dropped so far.
@@ -154,21 +156,21 @@ class Feed:
     def _next_frame(self) -> bool:
         """Whether a frame waits to be sent; makes one of what is queued."""
         if self._frame is None and self._queue:
-            message = msgspec.msgpack.encode(Frame(self._sender, self.dropped, self._take()))
+            # Already encoded: the encoder copies it as it is.
+            predictions = cast(list[Prediction], msgspec.Raw(msgpack.array(self._take())))
+            message = msgspec.msgpack.encode(Frame(self._sender, self.dropped, predictions))
             self._frame = len(message).to_bytes(4, "big") + message
         return self._frame is not None
 
-    def _take(self) -> list[Any]:
+    def _take(self) -> list[bytes]:
         """The oldest predictions, as many as a frame holds; at least one."""
-        taken: list[msgspec.Raw] = []
-        size = 0
-        while self._queue and len(taken) < self._limits.frame_predictions:
-            following = len(self._queue[0])
-            if taken and size + following > self._limits.frame_bytes:
-                break
-            taken.append(msgspec.Raw(self._queue.popleft()))
-            size += following
-            self._taken += following
+        taken = self._queue[: self._limits.frame_predictions]
+        sizes = list(accumulate(map(len, taken)))
+        if sizes[-1] > self._limits.frame_bytes:
+            del taken[max(1, bisect_right(sizes, self._limits.frame_bytes)) :]
+        # One operation, so that nothing is lost that is added meanwhile.
+        del self._queue[: len(taken)]
+        self._taken += sizes[len(taken) - 1]
         return taken
 
     def _send(self) -> None:

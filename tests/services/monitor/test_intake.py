@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from seamark.package import Schema
+from seamark.package import NUMBER, Schema
 from seamark.profile import Profile
 from seamark.records import Frame, Prediction
 from seamark_monitor.counters import Counters
@@ -58,25 +58,24 @@ def test_large_predictions_share_no_record(parts: Parts, prediction: Make) -> No
     assert [len(record) for record in parts.records()] == [1, 1, 1]
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
-        {"numbers": b"short"},
-        {"numbers": b""},
-        {"categories": []},
-        {"categories": [["red", "red"]]},
-        {"outputs": b"\0" * 8},
-        {"outputs": b""},
-        {"rows": 0},
-        {"rows": -1},
-        {"rows": 2},
-        {"time": 0.0},
-        {"time": float("nan")},
-        {"prediction_id": ""},
-        {"prediction_id": "x" * 129},
-    ],
-    ids=str,
-)
+#: Neither with nor without categorical features is it an answer.
+BROKEN: list[dict[str, object]] = [
+    {"numbers": b"short"},
+    {"numbers": b""},
+    {"categories": [["red", "red"]]},
+    {"outputs": b"\0" * 8},
+    {"outputs": b""},
+    {"rows": 0},
+    {"rows": -1},
+    {"rows": 2},
+    {"time": 0.0},
+    {"time": float("nan")},
+    {"prediction_id": ""},
+    {"prediction_id": "x" * 129},
+]
+
+
+@pytest.mark.parametrize("broken", [*BROKEN, {"categories": []}], ids=str)
 def test_an_answer_that_does_not_fit_counts_as_a_request_only(
     parts: Parts, prediction: Make, broken: dict[str, object]
 ) -> None:
@@ -85,6 +84,42 @@ def test_an_answer_that_does_not_fit_counts_as_a_request_only(
     assert parts.counters.statuses["200"] == 2
     assert parts.counters.rows == 1
     assert [[p.prediction_id for p in record] for record in parts.records()] == [["b"]]
+
+
+@pytest.fixture
+def numeric(tmp_path: Path, schema: Schema, reference: Profile) -> Parts:
+    """Of a package whose features are numbers, as most are: such predictions are looked at in another way."""
+    numbers = replace(schema, features=tuple(feature for feature in schema.features if feature.type == NUMBER))
+    columns = tuple(column for column in reference.features if column.type == NUMBER)
+    return Parts(tmp_path, numbers, replace(reference, features=columns))
+
+
+@pytest.mark.parametrize("broken", [*BROKEN, {"categories": [["red"]]}], ids=str)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_one_of_numbers_only_that_does_not_fit_spoils_no_other(
+    numeric: Parts, prediction: Make, broken: dict[str, object], place: int
+) -> None:
+    sent = [replace(prediction(name), categories=[]) for name in "abc"]
+    sent[place] = replace(sent[place], **broken)
+    numeric.intake.take(sent)
+    del sent[place]
+    assert numeric.drops.by_reason["invalid"] == 1
+    assert (numeric.counters.statuses["200"], numeric.counters.rows) == (3, 2)
+    assert numeric.records() == [sent]
+
+
+def test_numbers_only_are_counted_together_as_they_are_one_by_one(numeric: Parts, prediction: Make) -> None:
+    sent = [replace(prediction(name, rows=rows), categories=[]) for name, rows in [("a", 1), ("b", 7), ("c", 2)]]
+    sent += [replace(sent[0], prediction_id="d", status=422, outputs=b"")]
+    numeric.intake.take(sent[:3])
+    together = numeric.counters
+    assert (together.statuses["200"], together.rows) == (3, 10)
+    assert all(counts.sum() == 10 for counts in together.features.values())
+    before = {name: counts.copy() for name, counts in together.features.items()}
+    # With a refusal among them they are looked at one by one.
+    numeric.intake.take(sent)
+    assert all((together.features[name] == 2 * counts).all() for name, counts in before.items())
+    assert numeric.records() == [sent[:3], sent[:3]]
 
 
 def test_a_prediction_of_too_many_rows_is_counted_and_not_spooled(parts: Parts, prediction: Make) -> None:
