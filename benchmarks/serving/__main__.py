@@ -103,7 +103,8 @@ def _cores(options: argparse.Namespace) -> Cores:
     if not wanted <= set(there) or options.server_core == options.load_core:
         raise ValueError(f"Cannot use cores {sorted(wanted)}: two different ones of {there} are needed")
     spare = [core for core in there if core not in wanted]
-    second = spare[:1]
+    # Where there is no third core, the second of two workers shares the load generator's.
+    second = spare[:1] or [options.load_core]
     monitor = options.monitor_core
     if monitor is None:
         monitor = spare[1] if len(spare) > 1 else options.load_core

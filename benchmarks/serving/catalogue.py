@@ -8,7 +8,9 @@ from types import MappingProxyType
 
 __all__ = ["CASES", "MODELS", "SERVERS", "Case", "Server", "choose"]
 
-MODELS = ("logistic", "forest")
+MODELS = ("logistic", "forest", "large")
+#: Those that every server is measured with. The large forest leaves the load generator little to do.
+_COMMON = ("logistic", "forest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Server:
     wires: tuple[str, ...]
     arguments: tuple[str, ...]
     environment: str = ""
-    models: tuple[str, ...] = MODELS
+    models: tuple[str, ...] = _COMMON
     package: str = ""
     monitored: bool = False
     workers: int = 1
@@ -55,10 +57,19 @@ CASES = (
     Case("forest", 1, 32),
     Case("forest", 1, 1),
     Case("forest", 100, 32),
+    Case("large", 100, 32),
 )
 
 
-def _seamark(name: str, title: str, package: str, *, monitored: bool = True, workers: int = 1) -> Server:
+def _seamark(
+    name: str,
+    title: str,
+    package: str,
+    *,
+    monitored: bool = True,
+    workers: int = 1,
+    models: tuple[str, ...] = _COMMON,
+) -> Server:
     arguments = ["-m", "seamark_predictor", "--name", "bench", "--port", "{port}"]
     arguments += ["--package", f"{{folder}}/{package}"]
     if monitored:
@@ -71,6 +82,7 @@ def _seamark(name: str, title: str, package: str, *, monitored: bool = True, wor
         title,
         ("v1", "v2", "v2-binary"),
         tuple(arguments),
+        models=models,
         package=package,
         monitored=monitored,
         workers=workers,
@@ -91,12 +103,19 @@ def _ceiling(work: str, title: str, wire: str, models: tuple[str, ...]) -> Serve
 _ALL = (
     _ceiling("echo", "granian, the body unread", "echo", ("logistic",)),
     _ceiling("parse", "granian, orjson", "echo", ("logistic",)),
-    _ceiling("onnx", "granian, orjson, ONNX Runtime", "instances", MODELS),
-    _ceiling("own", "Seamark's HTTP, orjson, ONNX Runtime", "instances", MODELS),
+    _ceiling("onnx", "granian, orjson, ONNX Runtime", "instances", _COMMON),
+    _ceiling("own", "Seamark's HTTP, orjson, ONNX Runtime", "instances", _COMMON),
     _seamark("seamark", "Seamark, ONNX, monitored", "onnx"),
-    _seamark("seamark-unmonitored", "Seamark, ONNX, no monitor", "onnx", monitored=False),
+    _seamark("seamark-unmonitored", "Seamark, ONNX, no monitor", "onnx", monitored=False, models=MODELS),
     _seamark("seamark-native", "Seamark, scikit-learn, monitored", "skops"),
-    _seamark("seamark-2-workers", "Seamark, ONNX, 2 workers, monitored", "onnx", workers=2),
+    _seamark(
+        "seamark-2-workers",
+        "Seamark, ONNX, 2 workers, no monitor",
+        "onnx",
+        monitored=False,
+        workers=2,
+        models=("large",),
+    ),
     _peer("kserve", "KServe, as it ships", "v1", "v2", options=("logging",)),
     _peer("kserve", "KServe, logs off", "v1", "v2", name="kserve-quiet", options=("quiet",)),
     _peer("mlserver", "MLServer", "v2"),

@@ -1,4 +1,4 @@
-"""The two models, fitted once and saved in every form that a server reads."""
+"""The models, fitted once and saved in every form that a server reads."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ from seamark.profile import build
 
 __all__ = ["SavedModel", "save"]
 
+#: Trees of the forests.
+_TREES = {"forest": 100, "large": 1000}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SavedModel:
@@ -39,12 +42,12 @@ class SavedModel:
 
 
 def save(name: str, root: Path) -> SavedModel:
-    """Fits the model of that name, logistic or forest, and saves it under `root`."""
+    """Fits the model of that name, logistic or a forest, and saves it under `root`."""
     data = load_breast_cancer()
     model: Any = (
         make_pipeline(StandardScaler(), LogisticRegression())
         if name == "logistic"
-        else RandomForestClassifier(n_estimators=100, random_state=0)
+        else RandomForestClassifier(n_estimators=_TREES[name], random_state=0)
     )
     model.fit(data.data, data.target)
     folder = root / name

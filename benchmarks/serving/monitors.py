@@ -8,6 +8,7 @@ import tempfile
 import time
 import urllib.request
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.serving.processes import Process, free_port, start
@@ -33,8 +34,8 @@ class Monitor:
     folder: tempfile.TemporaryDirectory[str]
 
     @classmethod
-    def start(cls, package: Path, core: int, logs: Path) -> Monitor:
-        """Raises `TimeoutError` where it does not begin to listen."""
+    def start(cls, package: Path, core: int, logs: Path, *, yields: bool) -> Monitor:
+        """Raises `TimeoutError` where it does not begin to listen. yields: to all others on the core."""
         folder = tempfile.TemporaryDirectory(prefix="bench-monitor-")
         collector_port, port = free_port(), free_port()
         path = Path(folder.name) / "socket"
@@ -44,9 +45,10 @@ class Monitor:
             *("--socket", str(path), "--spool", str(Path(folder.name) / "spool"), "--port", str(port)),
             *("--collector", f"http://127.0.0.1:{collector_port}", "--last-delivery", "0"),
         ]
+        begin = partial(start, cores=(core,), yields=yields)
         monitor = cls(
-            start([sys.executable, "-m", "seamark_monitor", *arguments], cores=(core,), log=logs / "monitor.log"),
-            start(collector, cores=(core,), log=logs / "sink.log"),
+            begin([sys.executable, "-m", "seamark_monitor", *arguments], log=logs / "monitor.log"),
+            begin(collector, log=logs / "sink.log"),
             path,
             port,
             folder,

@@ -50,19 +50,25 @@ def _is_free(port: int) -> bool:
 
 
 def start(
-    command: list[str], *, cores: Iterable[int], log: Path, environment: Mapping[str, str] | None = None
+    command: list[str],
+    *,
+    cores: Iterable[int],
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    yields: bool = False,
 ) -> Process:
-    """Starts the command on these cores only; what it says goes to `log`."""
+    """Starts the command on these cores only; what it says goes to `log`. yields: to all others on its cores."""
     log.parent.mkdir(parents=True, exist_ok=True)
     names = ",".join(map(str, cores))
     with log.open("wb") as output:
         child = subprocess.Popen(
-            ["/usr/bin/env", "taskset", "-c", names, *command],
+            ["/usr/bin/env", *(("chrt", "--idle", "0") if yields else ()), "taskset", "-c", names, *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **_ENVIRONMENT, **(environment or {})},
-            start_new_session=True,
+            # Not a session of its own: the kernel shares cores out among sessions first, and among their processes then.
+            process_group=0,
         )
     return Process(child, log)
 

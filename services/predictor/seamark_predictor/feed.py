@@ -1,13 +1,13 @@
-"""Hands predictions to the monitor, off the hot path: a bounded queue, and one thread that owns the socket.
+"""Hands predictions to the monitor by a bounded queue and a socket that nobody waits for, on the event loop.
 
-Serving never waits for the monitor: what does not fit the queue is dropped and counted, and the count travels in every
-frame. A frame that could not be sent whole is sent again to the next monitor; the half of it that arrived was no frame.
+What does not fit the queue is dropped and counted, and the count travels in every frame. A frame that could not be sent
+whole is sent again to the next monitor; the half of it that arrived was no frame.
 """
 
 from __future__ import annotations
 
+import asyncio
 import socket
-import threading
 import time
 import uuid
 from bisect import bisect_right
@@ -23,18 +23,22 @@ from seamark_predictor import logs
 
 __all__ = ["Feed", "Limits", "NoFeed"]
 
+#: Frames sent in one turn of the loop; others of the loop come before the next.
+_AT_ONCE = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """predictions, bytes: what may wait. frame_*: what one frame holds. interval, backoff_*: seconds.
 
-    hurry: so many that wait are not left to wait for the end of an interval.
+    hurry: so many that wait are not left to wait for the end of an interval. Few at a time hold up nobody, neither here
+    nor where the monitor shares a core with others.
     The monitor reads messages of at most 16 MiB; message_bytes is the largest prediction that fits one.
     """
 
     predictions: int = 10_000
     bytes: int = 64 * 1024 * 1024
-    hurry: int = 2_000
+    hurry: int = 128
     frame_predictions: int = 512
     frame_bytes: int = 8 * 1024 * 1024
     message_bytes: int = 16 * 1024 * 1024 - 1024
@@ -46,6 +50,9 @@ class Limits:
 class NoFeed:
     """Takes predictions when there is no monitor."""
 
+    def start(self) -> None:
+        """Nothing to connect to."""
+
     def add(self, prediction: Prediction) -> None:
         """Forgets it."""
 
@@ -54,113 +61,120 @@ class NoFeed:
 
 
 class Feed:
-    """`add` is called from one thread; it costs microseconds and never blocks or raises."""
+    """All but `close` is called on one event loop. `add` costs microseconds and never blocks or raises."""
 
     def __init__(self, path: str, sender: str, limits: Limits | None = None) -> None:
         self._path = path
         self._sender = f"{sender}/{uuid.uuid4().hex[:8]}"
         self._limits = limits or Limits()
         self._encoder = msgspec.msgpack.Encoder()
-        #: Encoded predictions: the thread that sends them has little left to do for which it needs Python's lock.
+        #: Encoded predictions, and their bytes.
         self._queue: list[bytes] = []
-        # Each of the two byte counts has one writer, so that neither needs a lock.
-        self._added = self._taken = 0
+        self._bytes = 0
         #: Predictions dropped so far.
         self.dropped = 0
-        self._wake = threading.Event()
-        self._deadline: float | None = None
         self._socket: socket.socket | None = None
-        self._frame: bytes | None = None
-        self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
-        self._thread.start()
+        self._backoff = self._limits.backoff_first
+        #: The frame under way, and what is left of it to send.
+        self._frame = b""
+        self._rest = memoryview(b"")
+        #: The next sending: at a time, in the next turn of the loop, or when the socket takes more.
+        self._due: asyncio.Handle | None = None
+        self._is_blocked = False
+
+    def start(self) -> None:
+        """Connects, now or as soon as there is a monitor."""
+        self._send()
 
     def add(self, prediction: Prediction) -> None:
         """Queues the prediction, or drops it when the queue is full."""
         encoded = self._encoder.encode(prediction)
         size = len(encoded)
-        waiting = len(self._queue)
-        limits = self._limits
-        is_full = waiting >= limits.predictions or self._added - self._taken + size > limits.bytes
-        if is_full or size > limits.message_bytes:
+        queue, limits = self._queue, self._limits
+        waiting = len(queue)
+        if waiting >= limits.predictions or self._bytes + size > limits.bytes or size > limits.message_bytes:
             self.dropped += 1
             return
-        self._added += size
-        self._queue.append(encoded)
-        if waiting == limits.hurry:
-            self._wake.set()
+        self._bytes += size
+        queue.append(encoded)
+        if waiting == limits.hurry or self._due is None:
+            self._plan(waiting >= limits.hurry)
 
-    def close(self, seconds: float) -> None:
-        """Sends what it can within `seconds`, then stops."""
-        self._deadline = time.monotonic() + seconds
-        self._wake.set()
-        self._thread.join(seconds + 1)
-        left = len(self._queue)
-        if left or self.dropped:
-            logs.event("feed_closed", unsent=left, dropped=self.dropped)
+    def _plan(self, in_a_hurry: bool) -> None:
+        """Sees to it that what waits is sent; until there is a monitor, and room in its socket, nothing is planned."""
+        if self._socket is None or self._is_blocked:
+            return
+        loop = asyncio.get_running_loop()
+        if not in_a_hurry:
+            self._due = loop.call_later(self._limits.interval, self._send)
+            return
+        if self._due is not None:
+            self._due.cancel()
+        self._due = loop.call_soon(self._send)
 
-    def _run(self) -> None:
-        backoff = self._limits.backoff_first
-        while not self._is_over():
-            if self._deliver():
-                backoff = self._limits.backoff_first
-                self._pause(self._limits.interval)
-                continue
-            self._pause(backoff)
-            backoff = min(backoff * 2, self._limits.backoff_last)
-        self._disconnect("")
-
-    def _is_over(self) -> bool:
-        if self._deadline is None:
-            return False
-        return time.monotonic() >= self._deadline or (not self._queue and self._frame is None)
-
-    def _pause(self, seconds: float) -> None:
-        if self._deadline is None:
-            self._wake.wait(seconds)
-            self._wake.clear()
-        else:
-            time.sleep(min(seconds, 0.01))
-
-    def _deliver(self) -> bool:
-        """Sends all that waits; False when there is no monitor."""
+    def _send(self) -> None:
+        """Sends what waits, as far as the socket takes it."""
+        self._due = None
+        if self._socket is None and not self._connect():
+            self._try_later()
+            return
+        assert self._socket is not None
+        loop = asyncio.get_running_loop()
         try:
-            if self._socket is None:
-                self._connect()
-            while self._next_frame() and not self._is_over():
-                self._send()
+            for _ in range(_AT_ONCE):
+                if not self._fill():
+                    return
+                self._rest = self._rest[self._socket.send(self._rest) :]
+                self._backoff = self._limits.backoff_first
+            self._due = loop.call_soon(self._send)
+        except BlockingIOError:
+            self._is_blocked = True
+            loop.add_writer(self._socket, self._go_on)
         except OSError as error:
-            self._disconnect(error.strerror or type(error).__name__)
-            return False
-        return True
+            logs.event("monitor_lost", level=30, socket=self._path, reason=error.strerror)
+            self._disconnect()
+            self._try_later()
 
-    def _connect(self) -> None:
+    def _try_later(self) -> None:
+        self._due = asyncio.get_running_loop().call_later(self._backoff, self._send)
+        self._backoff = min(self._backoff * 2, self._limits.backoff_last)
+
+    def _go_on(self) -> None:
+        """The socket takes more."""
+        assert self._socket is not None
+        asyncio.get_running_loop().remove_writer(self._socket)
+        self._is_blocked = False
+        self._send()
+
+    def _connect(self) -> bool:
+        """False where there is no monitor, or none that takes a connection now."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        # Only so that a stop is noticed in time: a slow monitor is waited for.
-        connection.settimeout(0.1)
+        connection.setblocking(False)
         try:
             connection.connect(self._path)
-        except BaseException:
+        except OSError:
             connection.close()
-            raise
+            return False
         self._socket = connection
         logs.event("monitor_connected", socket=self._path)
+        return True
 
-    def _disconnect(self, reason: str) -> None:
-        if self._socket is None:
-            return
-        self._socket.close()
-        self._socket = None
-        if reason:
-            logs.event("monitor_lost", level=30, socket=self._path, reason=reason)
+    def _disconnect(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._rest:
+            self._rest = memoryview(self._frame)
 
-    def _next_frame(self) -> bool:
-        """Whether a frame waits to be sent; makes one of what is queued."""
-        if self._frame is None and self._queue:
+    def _fill(self) -> bool:
+        """Whether there is something to send: the rest of a frame, or a new one of what is queued."""
+        if not self._rest and self._queue:
             # Already encoded: the encoder copies it as it is.
             predictions = cast(list[Prediction], msgspec.Raw(msgpack.array(self._take())))
-            message = msgspec.msgpack.encode(Frame(self._sender, self.dropped, predictions))
+            message = self._encoder.encode(Frame(self._sender, self.dropped, predictions))
             self._frame = len(message).to_bytes(4, "big") + message
-        return self._frame is not None
+            self._rest = memoryview(self._frame)
+        return bool(self._rest)
 
     def _take(self) -> list[bytes]:
         """The oldest predictions, as many as a frame holds; at least one."""
@@ -168,19 +182,24 @@ class Feed:
         sizes = list(accumulate(map(len, taken)))
         if sizes[-1] > self._limits.frame_bytes:
             del taken[max(1, bisect_right(sizes, self._limits.frame_bytes)) :]
-        # One operation, so that nothing is lost that is added meanwhile.
         del self._queue[: len(taken)]
-        self._taken += sizes[len(taken) - 1]
+        self._bytes -= sizes[len(taken) - 1]
         return taken
 
-    def _send(self) -> None:
-        assert self._socket is not None
-        assert self._frame is not None
-        rest = memoryview(self._frame)
-        while rest:
+    def close(self, seconds: float) -> None:
+        """Sends what it can within `seconds`, then stops; to be called when the loop has ended."""
+        deadline = time.monotonic() + seconds
+        while self._fill() and (left := deadline - time.monotonic()) > 0:
+            if self._socket is None and not self._connect():
+                time.sleep(min(left, 0.01))
+                continue
+            assert self._socket is not None
             try:
-                rest = rest[self._socket.send(rest) :]
-            except TimeoutError:
-                if self._deadline is not None and time.monotonic() >= self._deadline:
-                    return
-        self._frame = None
+                self._socket.settimeout(left)
+                self._rest = self._rest[self._socket.send(self._rest) :]
+            except OSError:
+                self._disconnect()
+        unsent = len(self._queue) + bool(self._rest)
+        self._disconnect()
+        if unsent or self.dropped:
+            logs.event("feed_closed", unsent=unsent, dropped=self.dropped)

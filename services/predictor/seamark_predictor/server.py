@@ -142,19 +142,22 @@ def serve(settings: Settings, worker: Worker | None = None) -> None:
     # What is loaded stays: a collection of garbage that looked through all of it would hold up whoever asks just then.
     gc.collect()
     gc.freeze()
-    uvloop.run(_listen(rest, served, settings, shared=worker is not None))
+    uvloop.run(_listen(rest, served, settings, feed, shared=worker is not None))
     rest.close()
     feed.close(FLUSH)
     logs.event("stopped")
 
 
-async def _listen(rest: Rest, served: Sequence[Served], settings: Settings, *, shared: bool) -> None:
+async def _listen(
+    rest: Rest, served: Sequence[Served], settings: Settings, feed: Feed | NoFeed, *, shared: bool
+) -> None:
     limits = Limits(body=settings.body_limit, budget=_BUDGET * settings.body_limit, poll=settings.poll)
     server = Server(rest, limits)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    feed.start()
     grpc = await _start_grpc(served, settings, shared=shared)
     server.start(listener(settings.host, settings.port, shared=shared, backlog=_BACKLOG))
     for one in served:

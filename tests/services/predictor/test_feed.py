@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import uvloop
 
 from seamark.records import Frame, Prediction
 from seamark_predictor.feed import Feed, Limits
+
+#: Seconds that stand for "soon" on a machine that is busy with something else.
+SOON = 30.0
 
 
 def prediction(i: int, size: int = 0) -> Prediction:
@@ -93,28 +98,53 @@ def monitors(path: Path) -> Iterator[Any]:
         monitor.kill()
 
 
-@pytest.fixture
-def feeds(path: Path) -> Iterator[Any]:
-    started: list[Feed] = []
+class Feeds:
+    """Makes feeds on the loop that runs, quick ones."""
 
-    def begin(**limits: Any) -> Feed:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.started: list[Feed] = []
+
+    def __call__(self, **limits: Any) -> Feed:
         quick = {"interval": 0.005, "backoff_first": 0.01, "backoff_last": 0.02}
-        started.append(Feed(str(path), "r1", Limits(**{**quick, **limits})))
-        return started[-1]
+        feed = Feed(str(self._path), "r1", Limits(**{**quick, **limits}))
+        self.started.append(feed)
+        feed.start()
+        return feed
 
-    yield begin
-    for feed in started:
+
+@pytest.fixture
+def feeds(path: Path) -> Iterator[Feeds]:
+    made = Feeds(path)
+    yield made
+    for feed in made.started:
         feed.close(0)
 
 
-def test_predictions_arrive_whole_and_in_order(feeds: Any, monitors: Any, kit: Any) -> None:
-    monitor, feed = monitors(), feeds(frame_predictions=256)
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]], None]:
+    return asyncio.run if request.param == "asyncio" else uvloop.run
+
+
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(SOON):
+        while not holds():  # noqa: ASYNC110  # the monitor is in threads of its own
+            await asyncio.sleep(0.005)
+
+
+def test_predictions_arrive_whole_and_in_order(feeds: Feeds, monitors: Any, run: Any) -> None:
+    monitor = monitors()
     sent = [
         Prediction(f"p{i}", i, 0.5, 422, 2, "v1", b"ab", [["日", None]], b"c", [("f", "type", 2)]) for i in range(600)
     ]
-    for each in sent:
-        feed.add(each)
-    kit.wait_for(lambda: len(monitor.ids) == 600)
+
+    async def scenario() -> None:
+        feed = feeds(frame_predictions=256)
+        for each in sent:
+            feed.add(each)
+        await until(lambda: len(monitor.ids) == 600)
+
+    run(scenario())
     assert [each for frame in monitor.frames for each in frame.predictions] == sent
     assert max(len(frame.predictions) for frame in monitor.frames) <= 256
     assert {frame.dropped for frame in monitor.frames} == {0}
@@ -122,93 +152,240 @@ def test_predictions_arrive_whole_and_in_order(feeds: Any, monitors: Any, kit: A
     assert monitor.frames[0].sender.startswith("r1/")
 
 
-def test_a_monitor_that_starts_late_gets_what_waited(feeds: Any, monitors: Any, kit: Any) -> None:
-    feed = feeds()
-    for i in range(50):
-        feed.add(prediction(i))
+def test_few_wait_for_more_until_the_end_of_the_interval(feeds: Feeds, monitors: Any, run: Any) -> None:
     monitor = monitors()
-    kit.wait_for(lambda: len(monitor.ids) == 50)
-    assert monitor.ids == [f"p{i}" for i in range(50)]
+
+    async def scenario() -> None:
+        feed = feeds(interval=0.3, hurry=100)
+        for i in range(10):
+            feed.add(prediction(i))
+            await asyncio.sleep(0)
+        await until(lambda: len(monitor.ids) == 10)
+        feed.add(prediction(10))
+        await until(lambda: len(monitor.ids) == 11)
+
+    run(scenario())
+    assert [len(frame.predictions) for frame in monitor.frames] == [10, 1]
 
 
-def test_without_a_monitor_the_newest_are_dropped_and_counted(feeds: Any, monitors: Any, kit: Any) -> None:
-    feed = feeds(predictions=100)
-    for i in range(130):
-        feed.add(prediction(i))
-    assert feed.dropped == 30
+def test_many_do_not_wait_for_the_end_of_the_interval(feeds: Feeds, monitors: Any, run: Any) -> None:
     monitor = monitors()
-    kit.wait_for(lambda: len(monitor.ids) == 100)
-    assert monitor.ids == [f"p{i}" for i in range(100)]
-    assert monitor.frames[-1].dropped == 30
+
+    async def scenario() -> None:
+        feed = feeds(interval=3600.0, hurry=100)
+        for i in range(150):
+            feed.add(prediction(i))
+        await until(lambda: len(monitor.ids) == 150)
+
+    run(scenario())
 
 
-def test_memory_is_bounded_by_bytes_as_well(feeds: Any) -> None:
-    feed = feeds(bytes=10_000)
-    for i in range(20):
-        feed.add(prediction(i, size=1000))
-    assert feed.dropped == 20 - 10_000 // 1200
-
-
-def test_a_frame_is_bounded_by_bytes(feeds: Any, monitors: Any, kit: Any) -> None:
-    feed = feeds(frame_bytes=3000)
-    for i in range(9):
-        feed.add(prediction(i, size=1000))
+def test_a_feed_that_has_nothing_to_send_plans_nothing(feeds: Feeds, monitors: Any, run: Any) -> None:
     monitor = monitors()
-    kit.wait_for(lambda: len(monitor.ids) == 9)
-    assert [len(frame.predictions) for frame in monitor.frames] == [2, 2, 2, 2, 1]
+
+    async def scenario() -> None:
+        feed = feeds()
+        feed.add(prediction(0))
+        await until(lambda: monitor.ids)
+        assert feed._due is None
+
+    run(scenario())
 
 
-def test_a_prediction_too_long_for_the_monitor_is_dropped_and_counted(feeds: Any, monitors: Any, kit: Any) -> None:
-    monitor, feed = monitors(), feeds(message_bytes=5000, frame_bytes=2000)
-    for i, size in enumerate((10, 6000, 10)):
-        feed.add(prediction(i, size))
-    kit.wait_for(lambda: monitor.ids == ["p0", "p2"])
+def test_a_monitor_that_starts_late_gets_what_waited(feeds: Feeds, monitors: Any, run: Any) -> None:
+    async def scenario() -> None:
+        feed = feeds()
+        for i in range(50):
+            feed.add(prediction(i))
+        monitor = monitors()
+        await until(lambda: len(monitor.ids) == 50)
+        assert monitor.ids == [f"p{i}" for i in range(50)]
+
+    run(scenario())
+
+
+def test_a_monitor_is_connected_to_before_there_is_anything_to_send(feeds: Feeds, monitors: Any, run: Any) -> None:
+    async def scenario() -> None:
+        feeds()
+        monitor = monitors()
+        await until(lambda: monitor._open)
+
+    run(scenario())
+
+
+def test_without_a_monitor_the_newest_are_dropped_and_counted(feeds: Feeds, monitors: Any, run: Any) -> None:
+    async def scenario() -> None:
+        feed = feeds(predictions=100)
+        for i in range(130):
+            feed.add(prediction(i))
+        assert feed.dropped == 30
+        monitor = monitors()
+        await until(lambda: len(monitor.ids) == 100)
+        assert monitor.ids == [f"p{i}" for i in range(100)]
+        assert monitor.frames[-1].dropped == 30
+
+    run(scenario())
+
+
+def test_memory_is_bounded_by_bytes_as_well(feeds: Feeds, monitors: Any, run: Any) -> None:
+    async def scenario() -> None:
+        feed = feeds(bytes=10_000)
+        for i in range(20):
+            feed.add(prediction(i, size=1000))
+        assert feed.dropped == 20 - 10_000 // 1200
+        monitor = monitors()
+        await until(lambda: len(monitor.ids) == 8)
+        # What was sent makes room.
+        for i in range(8):
+            feed.add(prediction(100 + i, size=1000))
+        assert feed.dropped == 12
+        await until(lambda: len(monitor.ids) == 16)
+
+    run(scenario())
+
+
+def test_a_frame_is_bounded_by_bytes(feeds: Feeds, monitors: Any, run: Any) -> None:
+    async def scenario() -> None:
+        feed = feeds(frame_bytes=3000)
+        for i in range(9):
+            feed.add(prediction(i, size=1000))
+        monitor = monitors()
+        await until(lambda: len(monitor.ids) == 9)
+        assert [len(frame.predictions) for frame in monitor.frames] == [2, 2, 2, 2, 1]
+
+    run(scenario())
+
+
+def test_a_prediction_too_long_for_the_monitor_is_dropped_and_counted(feeds: Feeds, monitors: Any, run: Any) -> None:
+    monitor = monitors()
+
+    async def scenario() -> None:
+        feed = feeds(message_bytes=5000, frame_bytes=2000)
+        for i, size in enumerate((10, 6000, 10)):
+            feed.add(prediction(i, size))
+        await until(lambda: monitor.ids == ["p0", "p2"])
+
+    run(scenario())
     assert monitor.frames[-1].dropped == 1
 
 
-def test_a_stuck_monitor_never_holds_the_caller(feeds: Any, monitors: Any, kit: Any) -> None:
+def test_a_stuck_monitor_never_holds_the_caller(feeds: Feeds, monitors: Any, run: Any) -> None:
     """The socket's buffer is full and nobody reads; then reading goes on and every frame is whole."""
     monitor = monitors()
     monitor.reading.clear()
-    feed = feeds(predictions=500)
-    # Nobody reads before all are added: a call that waited for the monitor would wait for ever.
-    for i in range(2000):
-        feed.add(prediction(i, size=4000))
-    assert not monitor.ids
-    assert feed.dropped > 0
-    monitor.reading.set()
-    kit.wait_for(lambda: len(monitor.ids) == 2000 - feed.dropped)
+
+    async def scenario() -> None:
+        feed = feeds(predictions=500)
+        # Nobody reads before all are added: a call that waited for the monitor would wait for ever.
+        for i in range(2000):
+            feed.add(prediction(i, size=4000))
+            if i % 100 == 0:
+                await asyncio.sleep(0)
+        assert not monitor.ids
+        assert feed.dropped > 0
+        monitor.reading.set()
+        await until(lambda: len(monitor.ids) == 2000 - feed.dropped)
+        # And it goes on.
+        feed.add(prediction(2000))
+        await until(lambda: monitor.ids[-1] == "p2000")
+
+    run(scenario())
     assert monitor.ids == sorted(monitor.ids, key=lambda name: int(name[1:]))
 
 
-def test_a_restarted_monitor_gets_the_frame_the_dead_one_had_half_of(feeds: Any, monitors: Any, kit: Any) -> None:
+def test_sending_much_leaves_turns_of_the_loop_to_others(feeds: Feeds, monitors: Any, run: Any) -> None:
+    monitor = monitors()
+
+    async def scenario() -> None:
+        feed = feeds(frame_predictions=1, interval=0.0)
+        for i in range(100):
+            feed.add(prediction(i))
+        turns = 0
+        while len(feed._queue) > 0:
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns >= 20
+        await until(lambda: len(monitor.ids) == 100)
+
+    run(scenario())
+
+
+def test_a_restarted_monitor_gets_the_frame_the_dead_one_had_half_of(feeds: Feeds, monitors: Any, run: Any) -> None:
     first = monitors()
     first.reading.clear()
-    feed = feeds(frame_predictions=1)
-    feed.add(prediction(0, size=4_000_000))  # far more than a socket's buffer holds
-    kit.wait_for(lambda: first._open)
-    time.sleep(0.05)  # lets part of the frame go out; the test holds without it too
-    first.kill()
-    second = monitors()
-    feed.add(prediction(1))
-    kit.wait_for(lambda: second.ids == ["p0", "p1"])
-    assert feed.dropped == 0
+
+    async def scenario() -> None:
+        feed = feeds(frame_predictions=1)
+        feed.add(prediction(0, size=4_000_000))  # far more than a socket's buffer holds
+        await until(lambda: feed._is_blocked)
+        first.kill()
+        second = monitors()
+        feed.add(prediction(1))
+        await until(lambda: second.ids == ["p0", "p1"])
+        assert feed.dropped == 0
+
+    run(scenario())
 
 
-def test_closing_sends_what_waits(feeds: Any, monitors: Any, kit: Any) -> None:
-    monitor, feed = monitors(), feeds(interval=60.0)
-    for i in range(300):
-        feed.add(prediction(i))
-    feed.close(60.0)
+def test_a_monitor_that_hangs_up_at_once_is_not_asked_without_end(feeds: Feeds, path: Path, run: Any) -> None:
+    attempts = 0
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal attempts
+        attempts += 1
+        writer.transport.abort()
+
+    async def scenario() -> None:
+        server = await asyncio.start_unix_server(hang_up, path)
+        feed = feeds(backoff_first=0.05, backoff_last=0.05)
+        for i in range(20):
+            feed.add(prediction(i, size=100_000))
+            await asyncio.sleep(0.005)
+        server.close()
+
+    run(scenario())
+    assert attempts <= 10
+
+
+def test_closing_sends_what_waits(feeds: Feeds, monitors: Any, run: Any, kit: Any) -> None:
+    monitor = monitors()
+
+    async def scenario() -> None:
+        feed = feeds(interval=60.0, hurry=1000)
+        for i in range(300):
+            feed.add(prediction(i))
+
+    run(scenario())
+    feeds.started[0].close(60.0)
     kit.wait_for(lambda: len(monitor.ids) == 300)
 
 
+def test_closing_finishes_the_frame_under_way(feeds: Feeds, monitors: Any, run: Any, kit: Any) -> None:
+    monitor = monitors()
+    monitor.reading.clear()
+
+    async def scenario() -> None:
+        feed = feeds()
+        feed.add(prediction(0, size=4_000_000))
+        await until(lambda: feed._is_blocked)
+
+    run(scenario())
+    monitor.reading.set()
+    feeds.started[0].close(60.0)
+    kit.wait_for(lambda: monitor.ids == ["p0"])
+
+
 @pytest.mark.parametrize("stuck", [False, True], ids=["absent", "stuck"])
-def test_closing_ends_whatever_the_monitor_does(feeds: Any, monitors: Any, kit: Any, stuck: bool) -> None:
+def test_closing_ends_whatever_the_monitor_does(feeds: Feeds, monitors: Any, run: Any, stuck: bool) -> None:
     if stuck:
         monitors().reading.clear()
-    feed = feeds()
-    for i in range(20):
-        feed.add(prediction(i, size=1_000_000))
-    feed.close(0.3)
-    kit.wait_for(lambda: not feed._thread.is_alive())
+
+    async def scenario() -> None:
+        feed = feeds()
+        for i in range(20):
+            feed.add(prediction(i, size=1_000_000))
+
+    run(scenario())
+    began = time.monotonic()
+    feeds.started[0].close(0.3)
+    assert time.monotonic() - began < SOON
