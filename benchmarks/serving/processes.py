@@ -67,7 +67,7 @@ def start(
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **_ENVIRONMENT, **(environment or {})},
-            # Not a session of its own: the kernel shares cores out among sessions first, and among their processes then.
+            # Not a session of its own: the kernel shares a core out among sessions first, then among processes.
             process_group=0,
         )
     return Process(child, log)

@@ -76,6 +76,7 @@ _METRICS = (
     _predictor("request_seconds", "histogram", "Time from arrival to answer in the server"),
     _predictor("rows_total", "counter", "Rows predicted"),
     _predictor("batch_rows", "histogram", "Rows of one run of the model"),
+    _predictor("requests_in_flight", "gauge", "Requests that are not answered yet"),
     _predictor("queue_requests", "gauge", "Requests that wait for a run of the model"),
     _predictor("rejected_total", "counter", "Requests refused because too many waited"),
     _predictor("timed_out_total", "counter", "Requests whose deadline passed before they were answered"),

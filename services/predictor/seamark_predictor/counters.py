@@ -54,7 +54,8 @@ _TIMED_OUT = _REJECTED + 1
 _HITS = _TIMED_OUT + 1
 _MISSES = _HITS + 1
 _EVICTIONS = _MISSES + 1
-_MODEL_CELLS = _EVICTIONS + 1
+_IN_FLIGHT = _EVICTIONS + 1
+_MODEL_CELLS = _IN_FLIGHT + 1
 
 #: Cells before the first row: when the first worker was started in microseconds since 1970, and the cells of a row.
 _STARTED, _ROW_CELLS = 0, 1
@@ -82,7 +83,21 @@ class ModelCounters:
 
     def __init__(self, cells: memoryview[int]) -> None:
         self._cells = cells
-        cells[_WAITING] = 0
+        # Of these only the present counts, and it ended with the worker before.
+        cells[_WAITING] = cells[_IN_FLIGHT] = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Requests of this worker that are neither answered nor given up."""
+        return self._cells[_IN_FLIGHT]
+
+    def began(self) -> None:
+        """A request has come; `ended` follows."""
+        self._cells[_IN_FLIGHT] += 1
+
+    def ended(self) -> None:
+        """A request was answered, or its client has gone."""
+        self._cells[_IN_FLIGHT] -= 1
 
     def answered(self, protocol: str, status: int, seconds: float, rows: int) -> None:
         """A request that took so many seconds; rows: those predicted. protocol: one of PROTOCOLS."""
@@ -203,6 +218,7 @@ def _samples(name: str, info: ModelInfo, block: Sequence[int]) -> Iterable[Sampl
 #: Metrics that are one cell.
 _PLAIN = {
     "seamark_predictor_rows_total": _ROWS,
+    "seamark_predictor_requests_in_flight": _IN_FLIGHT,
     "seamark_predictor_queue_requests": _WAITING,
     "seamark_predictor_rejected_total": _REJECTED,
     "seamark_predictor_timed_out_total": _TIMED_OUT,

@@ -69,10 +69,10 @@ class Call:
     def belongs_to(self, served: Served | None) -> None:
         """Counts the call as in flight for this model and no other."""
         if self.served is not None:
-            self.served.in_flight -= 1
+            self.served.counters.ended()
         self.served = served
         if served is not None:
-            served.in_flight += 1
+            served.counters.began()
 
     def failed(self, error: Exception) -> None:
         """Keeps what there is to say of an exception being handled."""

@@ -233,7 +233,7 @@ class _Prediction:
     def begin(self) -> None:
         """Answers at once where that is quick."""
         request, served = self._request, self._served
-        served.in_flight += 1
+        served.counters.began()
         try:
             if request.fault is not None:
                 raise request.fault
@@ -256,7 +256,7 @@ class _Prediction:
     def _give_up(self, work: asyncio.Future[Any]) -> None:
         """The client has gone: there is nobody to answer and nothing to tell."""
         self._is_given_up = True
-        self._served.in_flight -= 1
+        self._served.counters.ended()
         work.cancel()
 
     def _ran(self, done: asyncio.Future[Any]) -> None:
@@ -321,7 +321,7 @@ class _Prediction:
     ) -> None:
         self._request.respond(status, headers, content)
         served = self._served
-        served.in_flight -= 1
+        served.counters.ended()
         rows, seconds = rows_of(self._batch, violations), time.monotonic() - self._since
         served.tell(self._protocol, self._id, self._arrived, seconds, status, rows, told, list(violations))
 

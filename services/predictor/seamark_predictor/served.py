@@ -55,8 +55,6 @@ class Served:
         self.plane = plane
         self.sink = sink
         self.counters = counters
-        #: Requests that are neither answered nor given up; transports count them up and down.
-        self.in_flight = 0
         #: None for models of free tensors.
         self.explainer = explainer
         #: Seconds that a request may wait and run.

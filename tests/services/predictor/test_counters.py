@@ -126,12 +126,17 @@ def test_any_worker_tells_the_sum_of_all(file: int) -> None:
         for _ in range(10**i):
             worker.models[0].answered("v1", 200, 0.01, 2)
         worker.models[0].waiting(i)
+        for _ in range(3):
+            worker.models[0].began()
+        worker.models[0].ended()
+    assert [worker.models[0].in_flight for worker in workers] == [2, 2, 2]
     texts = {worker.text() for worker in workers}
     assert len(texts) == 1
     found = samples(workers[1])
     assert found["seamark_predictor_requests_total", "churn", "v1", "200"] == 111
     assert found["seamark_predictor_rows_total", "churn"] == 222
     assert found["seamark_predictor_queue_requests", "churn"] == 3
+    assert found["seamark_predictor_requests_in_flight", "churn"] == 6
     assert found["seamark_predictor_worker_starts_total",] == 3
 
 
@@ -140,11 +145,13 @@ def test_a_worker_that_is_started_again_goes_on_in_its_row(file: int) -> None:
     first = Counters([CHURN], file=file, workers=2, index=1)
     first.models[0].answered("v2", 200, 0.01, 1)
     first.models[0].waiting(9)
+    first.models[0].began()
     again = Counters([CHURN], file=file, workers=2, index=1)
     again.models[0].answered("v2", 200, 0.01, 1)
     found = samples(again)
     assert found["seamark_predictor_requests_total", "churn", "v2", "200"] == 2
     assert found["seamark_predictor_queue_requests", "churn"] == 0, "what waited died with the worker"
+    assert found["seamark_predictor_requests_in_flight", "churn"] == 0
     assert found["seamark_predictor_worker_starts_total",] == 2
     assert found["seamark_predictor_start_timestamp_seconds",] == pytest.approx(started, abs=60)
 

@@ -341,7 +341,7 @@ def test_one_record_for_each_prediction_under_the_callers_id(site: Site, row: An
     assert 0 < record.latency < 10
     text = site.counters.text().decode()
     assert 'seamark_predictor_requests_total{model="cancer",protocol="grpc",status="200"} 2' in text
-    assert site.models[0].in_flight == 0
+    assert site.models[0].counters.in_flight == 0
 
 
 # --- limits
@@ -500,7 +500,7 @@ def test_the_clients_deadline_ends_the_wait_and_is_recorded(site: Site, row: Any
         code, _, _ = site.run(visit)
     assert code == grpc.StatusCode.DEADLINE_EXCEEDED
     assert [(record.status, record.rows) for record in site.records] == [(504, 1)]
-    assert (waited, site.models[0].in_flight, site.server._calls) == ([True], 0, 0)
+    assert (waited, site.models[0].counters.in_flight, site.server._calls) == ([True], 0, 0)
 
 
 def test_nothing_is_predicted_or_told_for_a_client_that_left(site: Site, row: Any) -> None:
@@ -523,7 +523,7 @@ def test_nothing_is_predicted_or_told_for_a_client_that_left(site: Site, row: An
 
     site.run(visit)
     assert site.records == []
-    assert site.models[0].in_flight == 0
+    assert site.models[0].counters.in_flight == 0
 
 
 # --- beginning and end

@@ -92,9 +92,9 @@ def test_requests_that_wait_go_together(bench: Any) -> None:
     async def story() -> list[Any]:
         one.model.go.clear()
         first = one.ask()
-        await one.until(lambda: one.served.in_flight == 1)
+        await one.until(lambda: one.served.counters.in_flight == 1)
         others = [one.ask() for _ in range(5)]
-        await one.until(lambda: one.served.in_flight == 6)
+        await one.until(lambda: one.served.counters.in_flight == 6)
         one.model.go.set()
         return list(await asyncio.gather(first, *others))
 
@@ -112,7 +112,7 @@ def test_a_full_queue_is_503_with_a_time_to_try_again(bench: Any) -> None:
     async def story() -> list[Any]:
         one.model.go.clear()
         kept = [one.ask() for _ in range(3)]
-        await one.until(lambda: one.served.in_flight == 3)
+        await one.until(lambda: one.served.counters.in_flight == 3)
         refused = await one.ask()
         one.model.go.set()
         return [refused, *await asyncio.gather(*kept)]
@@ -150,16 +150,16 @@ def test_who_hangs_up_before_the_answer_is_neither_answered_nor_told_of(bench: A
         running = one.ask(rows)
         await one.until(lambda: one.model.begun)
         waiting, kept = one.ask(rows), one.ask(rows, **{"x-request-id": "kept"})
-        await one.until(lambda: one.served.in_flight == 3)
+        await one.until(lambda: one.served.counters.in_flight == 3)
         for gone in (running, waiting):
             gone.cancel()
         await asyncio.gather(running, waiting, return_exceptions=True)
-        assert one.served.in_flight == 1
+        assert one.served.counters.in_flight == 1
         one.model.go.set()
         assert (await kept).status == 200
 
     asyncio.run(story())
-    assert one.served.in_flight == 0
+    assert one.served.counters.in_flight == 0
     assert [record.prediction_id for record in one.records] == ["kept"]
     assert one.value("seamark_predictor_requests_total") == 1
 

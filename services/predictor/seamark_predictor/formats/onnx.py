@@ -18,6 +18,9 @@ from seamark_predictor.rows import Rows, show
 
 __all__ = ["OnnxModel", "read", "serve"]
 
+#: Rows from which labels are turned into places together, and not one by one.
+_MANY = 32
+
 _NUMERIC: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
@@ -67,6 +70,8 @@ class OnnxModel:
         self._index: dict[Any, int] = {}
         for i, known in enumerate(schema.classes):
             self._index |= {known: i, str(known): i}
+        #: Whether labels are places already, as the classes 0, 1, 2 are.
+        self._are_places = [*schema.classes] == [*range(len(schema.classes))] and bool not in map(type, schema.classes)
 
     def predict(self, rows: Rows) -> Output:
         found = self._session.run(self._wanted, self._feed(rows))
@@ -75,8 +80,12 @@ class OnnxModel:
         probabilities = self._probabilities(found[-1]) if self._scored else None
         if not self._labelled and probabilities is not None:
             return Output(np.argmax(probabilities, axis=1).astype(np.float64), probabilities)
-        labels = np.asarray(found[0]).reshape(rows.count).tolist()
-        return Output(np.array([self._index[label] for label in labels], dtype=np.float64), probabilities)
+        labels = np.asarray(found[0]).reshape(rows.count)
+        if self._are_places and rows.count >= _MANY and labels.dtype == np.int64:
+            places = labels.view(np.uint64)
+            if (places < len(self._schema.classes)).all():
+                return Output(places.astype(np.float64), probabilities)
+        return Output(np.array([self._index[label] for label in labels.tolist()], dtype=np.float64), probabilities)
 
     def _probabilities(self, scores: Any) -> NDArray[np.floating[Any]]:
         if isinstance(scores, list):
