@@ -99,6 +99,7 @@ def make_app(
 
     @app.get("/metrics")
     async def metrics() -> Response:
+        intake.settle()
         return Response(exposition.text(), media_type=_TEXT)
 
     @app.get("/package/{name}")

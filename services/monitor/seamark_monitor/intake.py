@@ -18,6 +18,8 @@ __all__ = ["Intake"]
 #: A record on disk holds at most so many predictions and about so many bytes: what one damaged place can cost.
 _RECORD_PREDICTIONS = 500
 _RECORD_BYTES = 1024 * 1024
+#: Predictions, or rows, that are counted together: for few at a time the counting itself would cost most.
+_TOGETHER, _TOGETHER_ROWS = 512, 1024
 #: Rows of one prediction that the log takes.
 MOST_ROWS = 500_000
 _LONGEST_ID = 128
@@ -28,7 +30,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class Intake:
-    """Counts what it gets, and spools what was answered."""
+    """Counts what it gets, and spools what was answered. What is counted is in the counters after `settle`."""
 
     def __init__(self, schema: Schema, counters: Counters, spool: Spool, drops: Drops) -> None:
         self._widths = len(schema.numbers), len(schema.categories), len(schema.outputs)
@@ -36,6 +38,9 @@ class Intake:
         self._spool = spool
         self._drops = drops
         self._senders = Senders()
+        #: Not counted yet, and their rows.
+        self._uncounted: list[Prediction] = []
+        self._rows = 0
 
     def take_frame(self, frame: Frame) -> None:
         self._drops.add("queue_full", self._senders.growth(frame.sender, frame.dropped))
@@ -44,16 +49,28 @@ class Intake:
     def take(self, predictions: Sequence[Prediction]) -> None:
         """A prediction that does not fit the package is counted as a request and as dropped, and its values ignored."""
         if self._are_plain(predictions):
-            self._counters.add(predictions)
+            self._count(predictions)
             logged = predictions
         else:
             sound = [self._sound(prediction) for prediction in predictions]
-            self._counters.add(sound)
+            self._count(sound)
             answered = [prediction for prediction in sound if prediction.status == 200 and prediction.outputs]
             logged = [prediction for prediction in answered if prediction.rows <= MOST_ROWS]
             self._drops.add("too_large", len(answered) - len(logged))
         for payload, count in _records(logged):
             self._spool.append(payload, count)
+
+    def _count(self, predictions: Sequence[Prediction]) -> None:
+        self._uncounted += predictions
+        self._rows += sum([prediction.rows for prediction in predictions])
+        if len(self._uncounted) >= _TOGETHER or self._rows >= _TOGETHER_ROWS:
+            self.settle()
+
+    def settle(self) -> None:
+        """Counts what is not counted yet; to be called before the counters are read."""
+        self._counters.add(self._uncounted)
+        self._uncounted = []
+        self._rows = 0
 
     def _are_plain(self, predictions: Sequence[Prediction]) -> bool:
         """True only where all are answers that `_sound` and the log take, which a look at each tells of most."""

@@ -23,7 +23,7 @@ from seamark_monitor.spool import Extent, Position, Spool
 __all__ = ["Labels", "Shipper"]
 
 #: Predictions and bytes after which a batch is full.
-BATCH_PREDICTIONS = 4_000
+BATCH_PREDICTIONS = 8_000
 BATCH_BYTES = 4 * 1024 * 1024
 #: Seconds between looks at the spool, and between attempts (doubling).
 INTERVAL = 0.25

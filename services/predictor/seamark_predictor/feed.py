@@ -75,8 +75,9 @@ class Feed:
         self.dropped = 0
         self._socket: socket.socket | None = None
         self._backoff = self._limits.backoff_first
-        #: The frame under way, and what is left of it to send.
+        #: The frame under way, its predictions, and what is left of it to send.
         self._frame = b""
+        self._framed = 0
         self._rest = memoryview(b"")
         #: The next sending: at a time, in the next turn of the loop, or when the socket takes more.
         self._due: asyncio.Handle | None = None
@@ -168,13 +169,18 @@ class Feed:
 
     def _fill(self) -> bool:
         """Whether there is something to send: the rest of a frame, or a new one of what is queued."""
-        if not self._rest and self._queue:
-            # Already encoded: the encoder copies it as it is.
-            predictions = cast(list[Prediction], msgspec.Raw(msgpack.array(self._take())))
-            message = self._encoder.encode(Frame(self._sender, self.dropped, predictions))
-            self._frame = len(message).to_bytes(4, "big") + message
+        if not self._rest:
+            self._frame = self._next_frame() if self._queue else b""
             self._rest = memoryview(self._frame)
         return bool(self._rest)
+
+    def _next_frame(self) -> bytes:
+        taken = self._take()
+        self._framed = len(taken)
+        # Already encoded: the encoder copies it as it is.
+        predictions = cast(list[Prediction], msgspec.Raw(msgpack.array(taken)))
+        message = self._encoder.encode(Frame(self._sender, self.dropped, predictions))
+        return len(message).to_bytes(4, "big") + message
 
     def _take(self) -> list[bytes]:
         """The oldest predictions, as many as a frame holds; at least one."""
@@ -199,7 +205,7 @@ class Feed:
                 self._rest = self._rest[self._socket.send(self._rest) :]
             except OSError:
                 self._disconnect()
-        unsent = len(self._queue) + bool(self._rest)
+        unsent = len(self._queue) + (self._framed if self._rest else 0)
         self._disconnect()
         if unsent or self.dropped:
             logs.event("feed_closed", unsent=unsent, dropped=self.dropped)

@@ -43,7 +43,9 @@ _READ = (
     "transfer-encoding",
     "x-request-id",
 )
-_NAMES = {name.encode(): name for name in _READ}
+#: This one is only counted.
+_HOST = "host"
+_NAMES = {name.encode(): name for name in (*_READ, _HOST)}
 _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CLOSE = b"connection: close\r\n"
@@ -276,6 +278,7 @@ class _Connection(asyncio.BufferedProtocol):
         # --- the message that is being read
         self._url = b""
         self._headers: dict[str, str] = {}
+        self._hosts = 0
         self._parts: list[bytes] = []
         self._size = 0
         self._head = 0
@@ -347,6 +350,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._url = b""
         self._head_size = 0
         self._headers = {}
+        self._hosts = 0
         self._fault = None
 
     def on_url(self, url: bytes) -> None:
@@ -355,9 +359,14 @@ class _Connection(asyncio.BufferedProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_size += len(name) + len(value)
-        known = _NAMES.get(name) or _NAMES.get(name.lower())
         # Behind the body come trailers, which must not pass for headers.
-        if known is None or self._in_body:
+        if self._in_body:
+            return
+        known = _NAMES.get(name) or _NAMES.get(name.lower())
+        if known is None:
+            return
+        if known == _HOST:
+            self._hosts += 1
             return
         headers = self._headers
         text = value.strip().decode("latin-1")
@@ -375,6 +384,8 @@ class _Connection(asyncio.BufferedProtocol):
         self._in_body = True
         self._head = 0
         headers = self._headers
+        if self._hosts != 1 and not self._hosts_are_fine():
+            return
         if "content-length" in headers:
             try:
                 # The parser has seen to it that these are digits below 2**64.
@@ -435,7 +446,7 @@ class _Connection(asyncio.BufferedProtocol):
             self._ending = True
             return
         told = {name: text for name, text in self._headers.items() if name not in ("connection", "expect")}
-        lines = "".join(f"{name}: {text}\r\n" for name, text in {**told, "connection": "close"}.items())
+        lines = "".join(f"{name}: {text}\r\n" for name, text in {**told, "host": "-", "connection": "close"}.items())
         start = b"%b %b HTTP/1.1\r\n" % (self._parser.get_method(), self._url)
         self._parser = HttpRequestParser(self)
         try:
@@ -445,6 +456,13 @@ class _Connection(asyncio.BufferedProtocol):
             self._broken(error)
 
     # --- bounds
+
+    def _hosts_are_fine(self) -> bool:
+        """Refuses what proxies on the way may have sent elsewhere than it says; before HTTP/1.1 there was no Host."""
+        if not self._hosts and self._parser.get_http_version() != "1.1":
+            return True
+        self._refuse(InvalidInput(f"Cannot read the request: it has {self._hosts} Host headers; one is needed"))
+        return False
 
     def _check_coding(self, coding: str) -> None:
         if coding.lower() != "chunked":

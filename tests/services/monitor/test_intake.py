@@ -25,9 +25,14 @@ Make = Callable[..., Prediction]
 class Parts:
     def __init__(self, folder: Path, schema: Schema, reference: Profile) -> None:
         self.drops = Drops()
-        self.counters = Counters(fit(schema, reference))
+        self.counted = Counters(fit(schema, reference))
         self.spool = Spool(folder, 2**28, Position(), self.drops)
-        self.intake = Intake(schema, self.counters, self.spool, self.drops)
+        self.intake = Intake(schema, self.counted, self.spool, self.drops)
+
+    @property
+    def counters(self) -> Counters:
+        self.intake.settle()
+        return self.counted
 
     def records(self) -> list[list[Prediction]]:
         asyncio.run(self.spool.sync())
@@ -51,6 +56,20 @@ def test_answers_are_spooled_as_they_came_and_refusals_are_not(parts: Parts, pre
 def test_many_predictions_become_records_of_bounded_size(parts: Parts, prediction: Make) -> None:
     parts.intake.take([prediction(str(i)) for i in range(1_200)])
     assert [len(record) for record in parts.records()] == [500, 500, 200]
+
+
+def test_few_are_counted_when_somebody_looks_and_many_at_once(parts: Parts, prediction: Make) -> None:
+    for i in range(511):
+        parts.intake.take([prediction(str(i))])
+    assert parts.counted.rows == 0
+    parts.intake.take([prediction("one more")])
+    assert parts.counted.rows == 512
+    parts.intake.take([prediction("large", rows=1024)])
+    assert parts.counted.rows == 512 + 1024
+    parts.intake.take([prediction("last")])
+    for _ in range(2):
+        parts.intake.settle()
+        assert parts.counted.rows == 512 + 1024 + 1
 
 
 def test_large_predictions_share_no_record(parts: Parts, prediction: Make) -> None:
@@ -118,7 +137,8 @@ def test_numbers_only_are_counted_together_as_they_are_one_by_one(numeric: Parts
     before = {name: counts.copy() for name, counts in together.features.items()}
     # With a refusal among them they are looked at one by one.
     numeric.intake.take(sent)
-    assert all((together.features[name] == 2 * counts).all() for name, counts in before.items())
+    twice = numeric.counters.features
+    assert all((twice[name] == 2 * counts).all() for name, counts in before.items())
     assert numeric.records() == [sent[:3], sent[:3]]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import struct
 import threading
@@ -376,7 +377,9 @@ def test_closing_finishes_the_frame_under_way(feeds: Feeds, monitors: Any, run: 
 
 
 @pytest.mark.parametrize("stuck", [False, True], ids=["absent", "stuck"])
-def test_closing_ends_whatever_the_monitor_does(feeds: Feeds, monitors: Any, run: Any, stuck: bool) -> None:
+def test_closing_ends_whatever_the_monitor_does(
+    feeds: Feeds, monitors: Any, run: Any, stuck: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     if stuck:
         monitors().reading.clear()
 
@@ -385,7 +388,10 @@ def test_closing_ends_whatever_the_monitor_does(feeds: Feeds, monitors: Any, run
         for i in range(20):
             feed.add(prediction(i, size=1_000_000))
 
+    caplog.set_level(logging.INFO, "seamark.predictor")
     run(scenario())
     began = time.monotonic()
     feeds.started[0].close(0.3)
     assert time.monotonic() - began < SOON
+    (told,) = [record for record in caplog.records if "feed_closed" in record.getMessage()]
+    assert "unsent=20" in told.getMessage()
