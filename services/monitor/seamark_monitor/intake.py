@@ -48,17 +48,15 @@ class Intake:
 
     def take(self, predictions: Sequence[Prediction]) -> None:
         """A prediction that does not fit the package is counted as a request and as dropped, and its values ignored."""
-        if self._are_plain(predictions):
-            self._count(predictions)
-            logged = predictions
-        else:
+        sound = logged = predictions
+        if not self._are_plain(predictions):
             sound = [self._sound(prediction) for prediction in predictions]
-            self._count(sound)
             answered = [prediction for prediction in sound if prediction.status == 200 and prediction.outputs]
             logged = [prediction for prediction in answered if prediction.rows <= MOST_ROWS]
             self._drops.add("too_large", len(answered) - len(logged))
         for payload, count in _records(logged):
             self._spool.append(payload, count)
+        self._count(sound)
 
     def _count(self, predictions: Sequence[Prediction]) -> None:
         self._uncounted += predictions
@@ -68,9 +66,8 @@ class Intake:
 
     def settle(self) -> None:
         """Counts what is not counted yet; to be called before the counters are read."""
-        self._counters.add(self._uncounted)
-        self._uncounted = []
-        self._rows = 0
+        uncounted, self._uncounted, self._rows = self._uncounted, [], 0
+        self._counters.add(uncounted)
 
     def _are_plain(self, predictions: Sequence[Prediction]) -> bool:
         """True only where all are answers that `_sound` and the log take, which a look at each tells of most."""

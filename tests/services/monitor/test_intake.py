@@ -72,6 +72,18 @@ def test_few_are_counted_when_somebody_looks_and_many_at_once(parts: Parts, pred
         assert parts.counted.rows == 512 + 1024 + 1
 
 
+def test_what_cannot_be_counted_is_logged_and_spoils_no_other(
+    parts: Parts, prediction: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(parts.counted, "add", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            parts.intake.take([prediction("a", rows=2000)])
+    parts.intake.take([prediction("b")])
+    assert parts.counters.rows == 1
+    assert [[each.prediction_id for each in record] for record in parts.records()] == [["a"], ["b"]]
+
+
 def test_large_predictions_share_no_record(parts: Parts, prediction: Make) -> None:
     parts.intake.take([prediction(str(i), rows=20_000) for i in range(3)])
     assert [len(record) for record in parts.records()] == [1, 1, 1]
