@@ -66,7 +66,7 @@ def _run(options: argparse.Namespace) -> int:
     cores = _cores(options)
     generator = wrk.version()
     plan = Plan(servers, cases, options.rounds, options.seconds, options.warm_up, cores, _ROOT)
-    plan = replace(plan, servers=[server for server in servers if _can_run(server, cores)])
+    plan = replace(plan, servers=[server for server in servers if _can_run(server)])
     _make_root()
     models = {name: save(name, _ROOT / "models") for name in dict.fromkeys(case.model for case in cases)}
     run = Run(plan, models, _say)
@@ -102,19 +102,13 @@ def _cores(options: argparse.Namespace) -> Cores:
     wanted = {options.server_core, options.load_core, *([] if options.monitor_core is None else [options.monitor_core])}
     if not wanted <= set(there) or options.server_core == options.load_core:
         raise ValueError(f"Cannot use cores {sorted(wanted)}: two different ones of {there} are needed")
-    spare = [core for core in there if core not in wanted]
-    # Where there is no third core, the second of two workers shares the load generator's.
-    second = spare[:1] or [options.load_core]
-    monitor = options.monitor_core
-    if monitor is None:
-        monitor = spare[1] if len(spare) > 1 else options.load_core
-    return Cores((options.server_core, *second), options.load_core, monitor)
+    # For the monitor or a second worker: no server has both. Where there is no third core it is the load generator's.
+    third = next((core for core in there if core not in wanted), options.load_core)
+    monitor = third if options.monitor_core is None else options.monitor_core
+    return Cores((options.server_core, third), options.load_core, monitor)
 
 
-def _can_run(server: Server, cores: Cores) -> bool:
-    if server.workers > len(cores.servers):
-        _say(f"{server.name} left out: it needs {server.workers} cores beside the load generator's")
-        return False
+def _can_run(server: Server) -> bool:
     if server.needs:
         command = [sys.executable, *server.arguments[:2], "--help"]
         shown = subprocess.run(command, capture_output=True, text=True, check=False)

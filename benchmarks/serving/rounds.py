@@ -29,7 +29,7 @@ _PORTS = 4
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """servers: one for each worker. The monitor and the load generator may share one."""
+    """servers: one for each worker. The load generator may share its core with the monitor or a second worker."""
 
     servers: tuple[int, ...]
     load: int

@@ -48,12 +48,13 @@ class Intake:
 
     def take(self, predictions: Sequence[Prediction]) -> None:
         """A prediction that does not fit the package is counted as a request and as dropped, and its values ignored."""
-        sound = logged = predictions
-        if not self._are_plain(predictions):
-            sound = [self._sound(prediction) for prediction in predictions]
-            answered = [prediction for prediction in sound if prediction.status == 200 and prediction.outputs]
-            logged = [prediction for prediction in answered if prediction.rows <= MOST_ROWS]
-            self._drops.add("too_large", len(answered) - len(logged))
+        sound = [
+            self._emptied(prediction, fault) if (fault := self._fault(prediction)) else prediction
+            for prediction in predictions
+        ]
+        answered = [prediction for prediction in sound if prediction.status == 200 and prediction.outputs]
+        logged = [prediction for prediction in answered if prediction.rows <= MOST_ROWS]
+        self._drops.add("too_large", len(answered) - len(logged))
         for payload, count in _records(logged):
             self._spool.append(payload, count)
         self._count(sound)
@@ -69,29 +70,7 @@ class Intake:
         uncounted, self._uncounted, self._rows = self._uncounted, [], 0
         self._counters.add(uncounted)
 
-    def _are_plain(self, predictions: Sequence[Prediction]) -> bool:
-        """True only where all are answers that `_sound` and the log take, which a look at each tells of most."""
-        width, lists, outputs = self._widths
-        if lists or not width:
-            return False
-        for each in predictions:
-            rows = each.rows
-            if not (
-                each.status == 200
-                and 0 < rows <= MOST_ROWS
-                and len(each.numbers) == 8 * width * rows
-                and len(each.outputs) == 8 * outputs * rows
-                and not each.categories
-                and 0 < len(each.prediction_id) <= _LONGEST_ID
-                and _FIRST_TIME <= each.time < _LAST_TIME
-            ):
-                return False
-        return True
-
-    def _sound(self, prediction: Prediction) -> Prediction:
-        fault = self._fault(prediction)
-        if not fault:
-            return prediction
+    def _emptied(self, prediction: Prediction, fault: str) -> Prediction:
         if not self._drops.by_reason["invalid"]:
             logs.event("prediction_invalid", fault=fault)
         self._drops.add("invalid")
@@ -100,30 +79,23 @@ class Intake:
         )
 
     def _fault(self, prediction: Prediction) -> str:
-        if prediction.rows < 0:
-            return f"rows is {prediction.rows}"
-        if prediction.status == 200 and not self._is_answer(prediction):
-            return "an answer without inputs, outputs, id or a sensible time"
-        if carries_inputs(prediction):
-            return self._input_fault(prediction)
-        return ""
-
-    def _is_answer(self, prediction: Prediction) -> bool:
-        _, _, outputs = self._widths
-        return (
-            carries_inputs(prediction)
-            and len(prediction.outputs) == 8 * prediction.rows * outputs
+        """In one piece, because most of its time would go into calls: every prediction comes by."""
+        rows, numbers, categories = prediction.rows, prediction.numbers, prediction.categories
+        if rows < 0:
+            return f"rows is {rows}"
+        width, lists, outputs = self._widths
+        carries = carries_inputs(prediction)
+        if prediction.status == 200 and not (
+            carries
+            and len(prediction.outputs) == 8 * rows * outputs
             and 1 <= len(prediction.prediction_id) <= _LONGEST_ID
             and _FIRST_TIME <= prediction.time < _LAST_TIME
-        )
-
-    def _input_fault(self, prediction: Prediction) -> str:
-        width, lists, _ = self._widths
-        expected = 8 * prediction.rows * width
-        if len(prediction.numbers) != expected:
-            return f"numbers has {len(prediction.numbers)} bytes; {expected} fit the package"
-        if [len(values) for values in prediction.categories] != [prediction.rows] * lists:
-            return f"categories does not hold {lists} lists of {prediction.rows} values"
+        ):
+            return "an answer without inputs, outputs, id or a sensible time"
+        if carries and len(numbers) != 8 * rows * width:
+            return f"numbers has {len(numbers)} bytes; {8 * rows * width} fit the package"
+        if carries and (categories or lists) and [len(values) for values in categories] != [rows] * lists:
+            return f"categories does not hold {lists} lists of {rows} values"
         return ""
 
 

@@ -106,7 +106,8 @@ class Shipper:
         self._drops.add("corrupt", extent.lost)
         sequence = self._cursor.sequence if sequence is None else sequence
         payloads = [payload for payload in extent.payloads if self._is_readable(payload)]
-        count = sum(map(msgpack.length, payloads))
+        predictions = msgpack.merge(payloads)
+        count = msgpack.length(predictions)
         batch = LogBatch(
             self._cursor.source,
             sequence,
@@ -115,7 +116,7 @@ class Shipper:
             list(self._schema.categories),
             list(self._schema.outputs),
             # Already encoded: the encoder copies them as they are.
-            cast(list[Prediction], msgspec.Raw(msgpack.merge(payloads))),
+            cast(list[Prediction], msgspec.Raw(predictions)),
         )
         return _Batch(sequence, extent.end, count, _encoder.encode(batch) if count else b"")
 

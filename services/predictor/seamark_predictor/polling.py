@@ -1,7 +1,7 @@
 """Looking for the next request without going to sleep, for a moment after an answer.
 
 A core that sleeps takes tens of microseconds to wake, and comes back with cold caches: where a client asks again as
-soon as it was answered, that is half of what it waits for, and costs more of the processor than looking does. Where
+soon as it was answered, that is a third of what it waits for, and costs more of the processor than looking does. Where
 nobody asks within the moment, looking is tried more and more rarely.
 """
 

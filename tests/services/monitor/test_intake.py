@@ -119,7 +119,7 @@ def test_an_answer_that_does_not_fit_counts_as_a_request_only(
 
 @pytest.fixture
 def numeric(tmp_path: Path, schema: Schema, reference: Profile) -> Parts:
-    """Of a package whose features are numbers, as most are: such predictions are looked at in another way."""
+    """Of a package whose features are numbers, as most are."""
     numbers = replace(schema, features=tuple(feature for feature in schema.features if feature.type == NUMBER))
     columns = tuple(column for column in reference.features if column.type == NUMBER)
     return Parts(tmp_path, numbers, replace(reference, features=columns))
@@ -147,7 +147,7 @@ def test_numbers_only_are_counted_together_as_they_are_one_by_one(numeric: Parts
     assert (together.statuses["200"], together.rows) == (3, 10)
     assert all(counts.sum() == 10 for counts in together.features.values())
     before = {name: counts.copy() for name, counts in together.features.items()}
-    # With a refusal among them they are looked at one by one.
+    # A refusal among them changes nothing for the others.
     numeric.intake.take(sent)
     twice = numeric.counters.features
     assert all((twice[name] == 2 * counts).all() for name, counts in before.items())
