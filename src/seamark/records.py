@@ -1,14 +1,17 @@
 """What travels from predictor to monitor to collector: predictions, in blocks, off the hot path.
 
 The services encode these dataclasses as MessagePack maps; a reader ignores fields it does not know.
-Blocks are little-endian float64, row-major, so that nothing is boxed on the way.
+Bytes of numbers are little-endian, float64 where nothing else is said, so that nothing is boxed on the way.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Frame", "LogBatch", "Prediction"]
+import numpy as np
+
+__all__ = ["Block", "Frame", "LogBatch", "Prediction", "pack", "unpack"]
 
 
 @dataclass(slots=True)
@@ -29,21 +32,106 @@ class Prediction:
     latency: float
     status: int
     rows: int
-    protocol: str = "v2"
     numbers: bytes = b""
     categories: list[list[str | None]] = field(default_factory=list)
     outputs: bytes = b""
     violations: list[tuple[str, str, int]] = field(default_factory=list)
     unsent: list[str] = field(default_factory=list)
 
+    @property
+    def carries_inputs(self) -> bool:
+        """Whether the request was understood so far that its values are here."""
+        return self.rows > 0 and bool(self.numbers or self.categories)
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether it is one for the prediction log: with inputs and outputs."""
+        return self.status == 200 and bool(self.outputs) and self.carries_inputs
+
+
+@dataclass(slots=True)
+class Block:
+    """Answered predictions of one model, column by column: who counts or stores them need not touch each.
+
+    times, latencies: one value for each prediction. rows: one int64 for each.
+    numbers, categories, outputs: of all their rows, one after the other.
+    violations: (place in `prediction_ids`, feature, rule, rows). unsent: the same for all.
+    """
+
+    prediction_ids: list[str] = field(default_factory=list)
+    times: bytes = b""
+    latencies: bytes = b""
+    rows: bytes = b""
+    numbers: bytes = b""
+    categories: list[list[str | None]] = field(default_factory=list)
+    outputs: bytes = b""
+    violations: list[tuple[int, str, str, int]] = field(default_factory=list)
+    unsent: list[str] = field(default_factory=list)
+
+
+def pack(predictions: Sequence[Prediction]) -> Block:
+    """One block of predictions of one model, with inputs and the same `unsent`; statuses are left out."""
+    if not predictions:
+        return Block()
+    return Block(
+        [each.prediction_id for each in predictions],
+        _floats(each.time for each in predictions),
+        _floats(each.latency for each in predictions),
+        np.fromiter((each.rows for each in predictions), "<i8", len(predictions)).tobytes(),
+        b"".join([each.numbers for each in predictions]),
+        [[text for each in predictions for text in each.categories[i]] for i in range(len(predictions[0].categories))],
+        b"".join([each.outputs for each in predictions]),
+        [(i, *violation) for i, each in enumerate(predictions) if each.violations for violation in each.violations],
+        predictions[0].unsent,
+    )
+
+
+def _floats(values: Iterable[float]) -> bytes:
+    return np.fromiter(values, "<f8").tobytes()
+
+
+def unpack(block: Block) -> list[Prediction]:
+    """The predictions of a block whose columns fit each other, with status 200."""
+    rows = np.frombuffer(block.rows, "<i8").tolist()
+    ends = np.cumsum([0, *rows]).tolist()
+    width, outputs = (len(values) // max(1, ends[-1]) for values in (block.numbers, block.outputs))
+    predictions = [
+        Prediction(
+            prediction_id,
+            time,
+            latency,
+            200,
+            end - start,
+            block.numbers[start * width : end * width],
+            [texts[start:end] for texts in block.categories],
+            block.outputs[start * outputs : end * outputs],
+            unsent=list(block.unsent),
+        )
+        for prediction_id, time, latency, start, end in zip(
+            block.prediction_ids,
+            np.frombuffer(block.times, "<f8").tolist(),
+            np.frombuffer(block.latencies, "<f8").tolist(),
+            ends[:-1],
+            ends[1:],
+            strict=True,
+        )
+    ]
+    for place, feature, rule, count in block.violations:
+        predictions[place].violations.append((feature, rule, count))
+    return predictions
+
 
 @dataclass(slots=True)
 class Frame:
-    """One message on the local socket. `dropped` counts the predictions this sender ever dropped."""
+    """One message on the local socket. `dropped` counts the predictions this sender ever dropped.
+
+    answered: at most 512 predictions and 1 MiB, or one. others: what was refused or failed.
+    """
 
     sender: str
     dropped: int
-    predictions: list[Prediction]
+    answered: Block = field(default_factory=Block)
+    others: list[Prediction] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -62,4 +150,4 @@ class LogBatch:
     numbers: list[str]
     categories: list[str]
     outputs: list[str]
-    predictions: list[Prediction]
+    blocks: list[Block]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from seamark.evidence import Share
-from seamark.records import Frame, LogBatch, Prediction
+from seamark.records import Block, Frame, LogBatch, Prediction, pack, unpack
 from seamark.state import Revision, State
 
 
 def test_a_refused_prediction_needs_no_values() -> None:
     prediction = Prediction("id-1", 1.0, 0.001, 422, 3)
-    assert (prediction.protocol, prediction.numbers, prediction.outputs) == ("v2", b"", b"")
+    assert (prediction.numbers, prediction.outputs) == (b"", b"")
     assert (prediction.categories, prediction.violations) == ([], [])
 
 
@@ -36,14 +39,67 @@ def test_blocks_are_read_back_as_they_were_written() -> None:
     [
         (
             Prediction,
-            "prediction_id time latency status rows protocol numbers categories outputs violations unsent",
+            "prediction_id time latency status rows numbers categories outputs violations unsent",
         ),
-        (Frame, "sender dropped predictions"),
-        (LogBatch, "source sequence namespace deployment revision numbers categories outputs predictions"),
+        (
+            Block,
+            "prediction_ids times latencies rows numbers categories outputs violations unsent",
+        ),
+        (Frame, "sender dropped answered others"),
+        (LogBatch, "source sequence namespace deployment revision numbers categories outputs blocks"),
     ],
 )
 def test_field_names_are_the_wire_format(record: type, names: str) -> None:
     assert [field.name for field in fields(record)] == names.split()
+
+
+texts = st.none() | st.text(max_size=3)
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> list[Prediction]:
+    width, lists, outputs = draw(st.integers(0, 2)), draw(st.integers(0, 2)), draw(st.integers(1, 2))
+    unsent = draw(st.lists(st.text(max_size=3), max_size=1))
+    found = st.lists(st.tuples(st.text(max_size=3), st.text(max_size=3), st.integers(0, 9)), max_size=2)
+    return [
+        Prediction(
+            draw(st.text(max_size=4)),
+            draw(st.floats(allow_nan=False)),
+            draw(st.floats(allow_nan=False)),
+            200,
+            rows,
+            draw(st.binary(min_size=8 * width * rows, max_size=8 * width * rows)),
+            [draw(st.lists(texts, min_size=rows, max_size=rows)) for _ in range(lists)],
+            draw(st.binary(min_size=8 * outputs * rows, max_size=8 * outputs * rows)),
+            draw(found),
+            unsent,
+        )
+        for rows in draw(st.lists(st.integers(1, 3), max_size=4))
+    ]
+
+
+@given(answers())
+def test_a_block_gives_back_the_predictions_that_were_put_in(predictions: list[Prediction]) -> None:
+    assert unpack(pack(predictions)) == predictions
+
+
+@pytest.mark.parametrize(
+    ("changes", "carries", "answered"),
+    [
+        ({}, True, True),
+        ({"numbers": b"", "categories": [["red"]]}, True, True),
+        ({"status": 422, "outputs": b""}, True, False),
+        ({"status": 500}, True, False),
+        ({"outputs": b""}, True, False),
+        ({"numbers": b""}, False, False),
+        ({"rows": 0}, False, False),
+        ({"rows": -1}, False, False),
+    ],
+    ids=str,
+)
+def test_an_answer_has_inputs_and_outputs(changes: dict[str, Any], carries: bool, answered: bool) -> None:
+    prediction = replace(Prediction("a", 1.0, 0.001, 200, 1, bytes(8), [], bytes(8)), **changes)
+    assert (prediction.carries_inputs, prediction.is_answered) == (carries, answered)
 
 
 def test_records_turn_into_plain_maps() -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from itertools import chain
 
 import msgspec
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from seamark.errors import InvalidInput
 from seamark.log import columns
-from seamark.records import LogBatch, Prediction
+from seamark.records import Block, LogBatch
 from seamark_collector.names import check_name
 
 __all__ = ["MAX_COLUMNS", "MAX_ROWS", "decode", "to_rows"]
@@ -19,6 +20,7 @@ __all__ = ["MAX_COLUMNS", "MAX_ROWS", "decode", "to_rows"]
 #: One batch. A row of no features still costs an id, so bytes alone do not bound rows.
 MAX_ROWS = 1_000_000
 MAX_COLUMNS = 10_000
+MAX_ID = 128
 #: Each date is a folder and a file of its own; a spool that waited a year still fits.
 MAX_DATES = 400
 #: 2000-01-01 to 2200-01-01 in Unix seconds; a time outside is a broken clock.
@@ -49,67 +51,67 @@ def decode(body: bytes) -> LogBatch:
 
 
 def to_rows(batch: LogBatch) -> pa.Table:
-    """The answered predictions as rows of the predictions table; a missing number is null.
-
-    Refused predictions (another status, or no outputs) are left out: the monitor counts them.
-    """
-    served = [prediction for prediction in batch.predictions if prediction.status == 200 and prediction.outputs]
-    _check(batch, served)
-    counts = np.fromiter((prediction.rows for prediction in served), np.int64, len(served))
-    if counts.sum() > MAX_ROWS:
-        raise InvalidInput(f"Cannot store batch: {counts.sum()} rows are more than {MAX_ROWS}")
-    fields = {**_identity(served, counts), "revision": pa.repeat(pa.scalar(batch.revision), int(counts.sum()))}
+    """The batch as rows of the predictions table; a missing number is null."""
+    _check(batch)
+    blocks = [block for block in batch.blocks if block.prediction_ids]
+    counts = np.frombuffer(b"".join([block.rows for block in blocks]), "<i8")
+    total = int(counts.sum())
+    if total > MAX_ROWS:
+        raise InvalidInput(f"Cannot store batch: {total} rows are more than {MAX_ROWS}")
+    fields = {**_identity(blocks, counts), "revision": pa.repeat(pa.scalar(batch.revision), total)}
     features = columns("x", [*batch.numbers, *batch.categories])
-    numbers = _block([prediction.numbers for prediction in served], len(batch.numbers))
-    fields |= zip(features, numbers, strict=False)
+    fields |= zip(features, _values([block.numbers for block in blocks], len(batch.numbers)), strict=False)
     for i, name in enumerate(features[len(batch.numbers) :]):
-        values = [value for prediction in served for value in prediction.categories[i]]
-        fields[name] = pa.array(values, pa.string())
-    outputs = _block([prediction.outputs for prediction in served], len(batch.outputs))
+        fields[name] = pa.array([text for block in blocks for text in block.categories[i]], pa.string())
+    outputs = _values([block.outputs for block in blocks], len(batch.outputs))
     fields |= zip(columns("y", batch.outputs), outputs, strict=True)
     return pa.table(fields)
 
 
-def _check(batch: LogBatch, served: Sequence[Prediction]) -> None:
-    width, texts, outputs = 8 * len(batch.numbers), len(batch.categories), 8 * len(batch.outputs)
-    for index, prediction in enumerate(served):
-        rows = prediction.rows
-        if (
-            rows >= 1
-            and len(prediction.numbers) == rows * width
-            and len(prediction.outputs) == rows * outputs
-            and len(prediction.categories) == texts
-            and all(len(values) == rows for values in prediction.categories)
-            and 1 <= len(prediction.prediction_id) <= 128
-            and FIRST_TIME <= prediction.time < LAST_TIME
-        ):
-            continue
-        raise InvalidInput(f"predictions[{index}]: {_fault(batch, prediction)}")
+def _check(batch: LogBatch) -> None:
+    for index, block in enumerate(batch.blocks):
+        if fault := _fault(batch, block):
+            raise InvalidInput(f"blocks[{index}]: {fault}")
 
 
-def _fault(batch: LogBatch, prediction: Prediction) -> str:
-    rows, numbers, outputs = prediction.rows, len(batch.numbers), len(batch.outputs)
-    if rows < 1:
-        return f"rows is {rows}; at least 1 is needed"
-    if not 1 <= len(prediction.prediction_id) <= 128:
-        return f"prediction_id has {len(prediction.prediction_id)} characters; 1 to 128 are allowed"
-    if not (math.isfinite(prediction.time) and FIRST_TIME <= prediction.time < LAST_TIME):
-        return f"time is {prediction.time}; Unix seconds from {FIRST_TIME:.0f} to {LAST_TIME:.0f} are allowed"
-    if len(prediction.numbers) != rows * numbers * 8:
-        return f"numbers has {len(prediction.numbers)} bytes; {rows} rows of {numbers} values are {rows * numbers * 8}"
-    if len(prediction.outputs) != rows * outputs * 8:
-        return f"outputs has {len(prediction.outputs)} bytes; {rows} rows of {outputs} values are {rows * outputs * 8}"
-    return f"categories does not hold {len(batch.categories)} lists of {rows} values"
+def _fault(batch: LogBatch, block: Block) -> str:
+    """Why the block does not fit the batch, or cannot be stored."""
+    count = len(block.prediction_ids)
+    if not len(block.times) == len(block.latencies) == len(block.rows) == 8 * count:
+        return f"times, latencies or rows are not {count}, as the ids are"
+    if not count:
+        return ""
+    rows = np.frombuffer(block.rows, "<i8")
+    if rows.min() < 1 or rows.max() > MAX_ROWS:
+        return f"rows are {rows.min()} to {rows.max()}; 1 to {MAX_ROWS} are allowed"
+    total = int(rows.sum())
+    for name, values, width in (
+        ("numbers", block.numbers, len(batch.numbers)),
+        ("outputs", block.outputs, len(batch.outputs)),
+    ):
+        if len(values) != 8 * total * width:
+            return f"{name} has {len(values)} bytes; {total} rows of {width} values are {8 * total * width}"
+    if [len(texts) for texts in block.categories] != [total] * len(batch.categories):
+        return f"categories does not hold {len(batch.categories)} lists of {total} values"
+    lengths = set(map(len, block.prediction_ids))
+    if not 1 <= min(lengths) <= max(lengths) <= MAX_ID:
+        return f"prediction_ids have {min(lengths)} to {max(lengths)} characters; 1 to {MAX_ID} are allowed"
+    times = np.frombuffer(block.times, "<f8")
+    if not (times.min() >= FIRST_TIME and times.max() < LAST_TIME):
+        allowed = f"Unix seconds from {FIRST_TIME:.0f} to {LAST_TIME:.0f} are allowed"
+        return f"times are {times.min()} to {times.max()}; {allowed}"
+    return ""
 
 
-def _identity(served: Sequence[Prediction], counts: np.ndarray) -> dict[str, pa.Array]:
+def _identity(blocks: Sequence[Block], counts: NDArray[np.int64]) -> dict[str, pa.Array]:
     """prediction_id, row, time and date of every row."""
-    micros = np.fromiter((round(prediction.time * 1e6) for prediction in served), np.int64, len(served))
+    times = np.frombuffer(b"".join([block.times for block in blocks]), "<f8")
+    micros = np.rint(times * 1e6).astype(np.int64)
     dates = (micros // (_SECONDS_A_DAY * 1_000_000)).astype(np.int32)
     if len(np.unique(dates)) > MAX_DATES:
         raise InvalidInput(f"Cannot store batch: its times span more than {MAX_DATES} dates")
-    which = np.repeat(np.arange(len(served)), counts)
-    ids = pa.array([prediction.prediction_id for prediction in served], pa.string())
+    which = np.repeat(np.arange(len(counts)), counts)
+    ids = pa.array(list(chain.from_iterable(block.prediction_ids for block in blocks)), pa.string())
     first = np.repeat(np.cumsum(counts) - counts, counts)
     return {
         "prediction_id": ids.take(pa.array(which)),
@@ -119,7 +121,7 @@ def _identity(served: Sequence[Prediction], counts: np.ndarray) -> dict[str, pa.
     }
 
 
-def _block(parts: Sequence[bytes], width: int) -> list[pa.Array]:
+def _values(parts: Sequence[bytes], width: int) -> list[pa.Array]:
     """Row-major float64 blocks as `width` columns; NaN means missing and becomes null."""
     if not width:
         return []

@@ -119,7 +119,7 @@ def make_app(
         except InvalidInput as error:
             return JSONResponse({"error": str(error)}, 400)
         if prediction is not None:
-            intake.take([prediction])
+            intake.take(prediction)
         return JSONResponse({"joined": prediction is not None}, 202)
 
     @app.exception_handler(500)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from seamark.contract import RULES, Checker
 from seamark.metrics import LATENCY_BOUNDS
 from seamark.package import CATEGORY, NUMBER, Schema
 from seamark.profile import Binner, Column, bin_categories, class_bin
-from seamark.records import Prediction
+from seamark.records import Block, Prediction, pack
 from seamark_monitor.watched import Watched
 
 __all__ = ["STATUSES", "Counters"]
@@ -25,11 +25,11 @@ BLOCK = 1_024
 #: A violation of a feature or rule that nobody declared: names from callers must not make series.
 _UNKNOWN_RULE = "other"
 
-Block = tuple[NDArray[np.float64], list[list[str | None]]]
+Values = tuple[NDArray[np.float64], list[list[str | None]]]
 
 
 class Counters:
-    """Takes predictions that fit the schema (see `seamark_monitor.intake`).
+    """Takes blocks and predictions that fit the schema (see `seamark_monitor.intake`).
 
     features, outputs: name -> counts by the column's bins. latency: counts by LATENCY_BOUNDS and one for longer.
     """
@@ -55,50 +55,69 @@ class Counters:
         self.kept = {"true": 0, "false": 0}
         self.nonfinite = {"input": 0, "output": 0}
 
-    def add(self, predictions: Sequence[Prediction]) -> None:
-        """Counts a batch. Every request counts; inputs where the record carries them; bins only where answered."""
-        if not predictions:
-            return
-        self._add_requests(predictions)
-        answered = [prediction for prediction in predictions if prediction.status == 200 and prediction.outputs]
-        self.rows += sum(prediction.rows for prediction in answered)
-        carrying = [prediction for prediction in predictions if carries_inputs(prediction)]
-        block = self._block(carrying)
-        binned = [prediction for prediction in answered if carries_inputs(prediction)]
-        # As a rule all were answered, and their values need not be put together twice.
-        self._add_features(block if len(binned) == len(carrying) else self._block(binned))
-        for unsent, alike in _by_unsent(answered).items():
-            self._add_outputs(b"".join(prediction.outputs for prediction in alike), unsent)
-        self._add_contract(predictions, carrying, block)
+    def add(self, blocks: Sequence[Block], others: Sequence[Prediction]) -> None:
+        """Every request counts; inputs where the record carries them; bins only where answered, as in blocks."""
+        for alike in _by_unsent(blocks):
+            self._add_answered(alike)
+        if others:
+            self._add_others(others)
 
-    def _add_requests(self, predictions: Sequence[Prediction]) -> None:
+    def _add_answered(self, blocks: Sequence[Block]) -> None:
+        rows = np.frombuffer(b"".join([block.rows for block in blocks]), "<i8")
+        total = int(rows.sum())
+        self.rows += total
+        self.statuses["200"] += len(rows)
+        self._add_latencies(np.frombuffer(b"".join([block.latencies for block in blocks]), "<f8"))
+        values = self._values(blocks, total)
+        self._add_features(values)
+        self._add_outputs(b"".join([block.outputs for block in blocks]), blocks[0].unsent)
+        broken = self._check(rows, values)
+        violated = _violated(blocks)
+        plain = np.ones(len(rows), dtype=np.bool_)
+        plain[list(violated)] = False
+        self._add_kept(int(rows[plain].sum()), int(broken[plain].sum()))
+        for place, violations in violated.items():
+            self._add_violated(200, int(rows[place]), int(broken[place]), violations)
+
+    def _add_others(self, predictions: Sequence[Prediction]) -> None:
         for status, count in Counter(prediction.status for prediction in predictions).items():
             self.statuses[_status_label(status)] += count
-        seconds = np.array([prediction.latency for prediction in predictions])
+        self._add_latencies(np.array([prediction.latency for prediction in predictions]))
+        carrying = [prediction for prediction in predictions if prediction.carries_inputs]
+        if carrying:
+            rows = np.array([prediction.rows for prediction in carrying])
+            broken = self._check(rows, self._values([pack(carrying)], int(rows.sum()))).tolist()
+            for prediction, bad in zip(carrying, broken, strict=True):
+                if prediction.violations:
+                    self._add_violated(prediction.status, prediction.rows, bad, prediction.violations)
+                else:
+                    self._add_kept(prediction.rows, bad)
+        for prediction in predictions:
+            if prediction.violations and not prediction.carries_inputs:
+                self._add_unread(prediction)
+
+    def _add_latencies(self, seconds: NDArray[np.float64]) -> None:
         # A clock that stepped back, or nonsense, must not make the sum fall or stick at NaN.
         seconds = np.where(np.isfinite(seconds) & (seconds > 0), seconds, 0.0)
         places = np.searchsorted(LATENCY_BOUNDS, seconds, side="left")
         self.latency += np.bincount(places, minlength=len(self.latency))
         self.latency_sum += float(seconds.sum())
 
-    def _add_features(self, block: Block) -> None:
-        numbers, categories = block
+    def _values(self, blocks: Sequence[Block], rows: int) -> Values:
+        """(rows x numeric features, one list of texts per categorical feature) of all their rows."""
+        numbers = np.frombuffer(b"".join([block.numbers for block in blocks]), "<f8")
+        categories: list[list[str | None]] = [[] for _ in self._watched.categories]
+        for block in blocks:
+            for texts, more in zip(categories, block.categories, strict=True):
+                texts += more
+        return numbers.reshape(rows, len(self._watched.numbers)), categories
+
+    def _add_features(self, values: Values) -> None:
+        numbers, categories = values
         for start in range(0, len(numbers), BLOCK):
             self._numbers += self._binner.count(numbers[start : start + BLOCK])
-        for column, values in zip(self._watched.categories, categories, strict=True):
-            self.features[column.name] += bin_categories(values, column)
-
-    def _block(self, predictions: Sequence[Prediction]) -> Block:
-        """(rows x numeric features, one list of texts per categorical feature) of all their rows."""
-        width = len(self._watched.numbers)
-        rows = sum(prediction.rows for prediction in predictions)
-        numbers = np.frombuffer(b"".join(prediction.numbers for prediction in predictions), "<f8")
-        categories: list[list[str | None]] = [[] for _ in self._watched.categories]
-        if categories:
-            for prediction in predictions:
-                for values, more in zip(categories, prediction.categories, strict=True):
-                    values += more
-        return numbers.reshape(rows, width), categories
+        for column, texts in zip(self._watched.categories, categories, strict=True):
+            self.features[column.name] += bin_categories(texts, column)
 
     def _add_outputs(self, block: bytes, unsent: Container[str]) -> None:
         columns = self._watched.profile.outputs
@@ -112,54 +131,43 @@ class Counters:
             else:
                 self.outputs[column.name] += _class_counts(values[:, i], column)
 
-    def _add_contract(self, predictions: Sequence[Prediction], carrying: Sequence[Prediction], block: Block) -> None:
-        rows = bad = 0
-        for prediction, broken in zip(carrying, self._check(carrying, block), strict=True):
-            if prediction.violations:
-                self._add_kept(prediction, broken)
-            else:
-                rows += prediction.rows
-                bad += broken
-        self.kept["false"] += bad
-        self.kept["true"] += rows - bad
-        for prediction in predictions:
-            if prediction.violations:
-                self._add_parsed(prediction)
-                if not carries_inputs(prediction):
-                    self._add_kept(prediction, 0)
-
-    def _add_parsed(self, prediction: Prediction) -> None:
-        """What was found before the record came here. Values that came along were judged here, so not once more."""
-        carries = carries_inputs(prediction)
-        for feature, rule, count in prediction.violations:
-            if carries and (feature, rule) in self._checked:
-                continue
-            self.violations[self._known(feature, rule)] += max(0, count)
-            if rule == "nonfinite" and not carries:
-                self.nonfinite["input"] += max(0, count)
-
-    def _check(self, predictions: Sequence[Prediction], block: Block) -> list[int]:
-        """Counts the broken rules; how many rows of each prediction, all of them in the block, break the contract."""
-        if not predictions:
-            return []
-        numbers, categories = block
+    def _check(self, rows: NDArray[np.int64], values: Values) -> NDArray[np.int64]:
+        """Counts the broken rules; how many of each prediction's rows break the contract."""
+        numbers, categories = values
         self.nonfinite["input"] += int(np.count_nonzero(~np.isfinite(numbers)))
         found = self._checker.check(numbers, categories)
         for pair, count in found.by_rule.items():
             self.violations[pair] += count
-        starts = np.cumsum([0, *(prediction.rows for prediction in predictions[:-1])])
-        broken: list[int] = np.add.reduceat(found.rows, starts, dtype=np.int64).tolist()
-        return broken
+        if not found.rows.any():
+            return np.zeros(len(rows), dtype=np.int64)
+        return np.add.reduceat(found.rows, np.cumsum(rows) - rows, dtype=np.int64)
 
-    def _add_kept(self, prediction: Prediction, marked: int) -> None:
-        """`marked` rows broke a rule on values; which rows the parser complained about it does not say."""
-        parsed = max((count for _, _, count in prediction.violations), default=0)
-        if prediction.status != 200 and parsed > 0:
+    def _add_kept(self, rows: int, broken: int) -> None:
+        self.kept["false"] += broken
+        self.kept["true"] += rows - broken
+
+    def _add_violated(self, status: int, rows: int, marked: int, violations: Sequence[tuple[str, str, int]]) -> None:
+        """A request whose parser complained, too. `marked` rows broke a rule on values, which counts only here.
+
+        Which rows the parser complained about it does not say.
+        """
+        for feature, rule, count in violations:
+            if (feature, rule) not in self._checked:
+                self.violations[self._known(feature, rule)] += max(0, count)
+        parsed = max(count for _, _, count in violations)
+        if status != 200 and parsed > 0:
+            self.kept["false"] += rows
+        else:
+            self._add_kept(rows, max(marked, min(parsed, rows)))
+
+    def _add_unread(self, prediction: Prediction) -> None:
+        """A request that came without its values: what was found before is all there is."""
+        for feature, rule, count in prediction.violations:
+            self.violations[self._known(feature, rule)] += max(0, count)
+            if rule == "nonfinite":
+                self.nonfinite["input"] += max(0, count)
+        if prediction.status != 200 and any(count > 0 for _, _, count in prediction.violations):
             self.kept["false"] += max(1, prediction.rows)
-        elif carries_inputs(prediction):
-            broken = max(marked, min(parsed, prediction.rows))
-            self.kept["false"] += broken
-            self.kept["true"] += prediction.rows - broken
 
     def _known(self, feature: str, rule: str) -> tuple[str, str]:
         for pair in ((feature, rule), ("", rule)):
@@ -168,16 +176,23 @@ class Counters:
         return ("", _UNKNOWN_RULE)
 
 
-def _by_unsent(predictions: Sequence[Prediction]) -> dict[tuple[str, ...], list[Prediction]]:
-    found: dict[tuple[str, ...], list[Prediction]] = {}
-    for prediction in predictions:
-        found.setdefault(tuple(prediction.unsent), []).append(prediction)
+def _by_unsent(blocks: Sequence[Block]) -> Collection[list[Block]]:
+    """Blocks whose outputs can be counted together."""
+    found: dict[tuple[str, ...], list[Block]] = {}
+    for block in blocks:
+        found.setdefault(tuple(block.unsent), []).append(block)
+    return found.values()
+
+
+def _violated(blocks: Sequence[Block]) -> dict[int, list[tuple[str, str, int]]]:
+    """What was found in parsing, by the place of the prediction among all."""
+    found: dict[int, list[tuple[str, str, int]]] = {}
+    before = 0
+    for block in blocks:
+        for place, feature, rule, count in block.violations:
+            found.setdefault(before + place, []).append((feature, rule, count))
+        before += len(block.prediction_ids)
     return found
-
-
-def carries_inputs(prediction: Prediction) -> bool:
-    """Whether the request was understood so far that its values are there."""
-    return prediction.rows > 0 and bool(prediction.numbers or prediction.categories)
 
 
 def _no_counts(column: Column) -> NDArray[np.int64]:

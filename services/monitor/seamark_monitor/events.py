@@ -133,7 +133,6 @@ class Pairing:
             latency,
             200,
             inputs.rows,
-            inputs.protocol,
             inputs.numbers,
             inputs.categories,
             outputs.outputs,

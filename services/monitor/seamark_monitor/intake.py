@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
 import msgspec
+import numpy as np
 
 from seamark.package import Schema
-from seamark.records import Frame, Prediction
+from seamark.records import Block, Prediction, pack, unpack
 from seamark_monitor import logs
-from seamark_monitor.counters import Counters, carries_inputs
+from seamark_monitor.counters import Counters
 from seamark_monitor.drops import Drops, Senders
+from seamark_monitor.received import Received
 from seamark_monitor.spool import Spool
 
-__all__ = ["Intake"]
+__all__ = ["MOST_ROWS", "Intake"]
 
-#: A record on disk holds at most so many predictions and about so many bytes: what one damaged place can cost.
-_RECORD_PREDICTIONS = 500
-_RECORD_BYTES = 1024 * 1024
-#: Predictions, or rows, that are counted together: for few at a time the counting itself would cost most.
-_TOGETHER, _TOGETHER_ROWS = 512, 1024
-#: Rows of one prediction that the log takes.
+#: Rows, or requests without any, that are counted together: for few at a time the counting itself would cost most.
+_TOGETHER = 1024
+#: Rows of one record, or of one prediction, that the log takes.
 MOST_ROWS = 500_000
 _LONGEST_ID = 128
 #: 2000-01-01 to 2200-01-01 in Unix seconds; a time outside is a broken clock.
@@ -30,7 +27,10 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class Intake:
-    """Counts what it gets, and spools what was answered. What is counted is in the counters after `settle`."""
+    """Counts what it gets, and spools what was answered. What is counted is in the counters after `settle`.
+
+    A prediction that does not fit the package is counted as a request and as dropped, and its values ignored.
+    """
 
     def __init__(self, schema: Schema, counters: Counters, spool: Spool, drops: Drops) -> None:
         self._widths = len(schema.numbers), len(schema.categories), len(schema.outputs)
@@ -38,53 +38,94 @@ class Intake:
         self._spool = spool
         self._drops = drops
         self._senders = Senders()
-        #: Not counted yet, and their rows.
-        self._uncounted: list[Prediction] = []
-        self._rows = 0
+        #: Not counted yet, and how much that is.
+        self._blocks: list[Block] = []
+        self._others: list[Prediction] = []
+        self._uncounted = 0
 
-    def take_frame(self, frame: Frame) -> None:
+    def take_frame(self, frame: Received) -> None:
         self._drops.add("queue_full", self._senders.growth(frame.sender, frame.dropped))
-        self.take(frame.predictions)
+        if frame.answered.prediction_ids:
+            self._take_block(frame.answered, frame.encoded)
+        for prediction in frame.others:
+            self.take(prediction)
 
-    def take(self, predictions: Sequence[Prediction]) -> None:
-        """A prediction that does not fit the package is counted as a request and as dropped, and its values ignored."""
-        sound = [
-            self._emptied(prediction, fault) if (fault := self._fault(prediction)) else prediction
-            for prediction in predictions
-        ]
-        answered = [prediction for prediction in sound if prediction.status == 200 and prediction.outputs]
-        logged = [prediction for prediction in answered if prediction.rows <= MOST_ROWS]
-        self._drops.add("too_large", len(answered) - len(logged))
-        for payload, count in _records(logged):
-            self._spool.append(payload, count)
-        self._count(sound)
+    def _take_block(self, block: Block, encoded: bytes) -> None:
+        """As a whole, as a rule: what most of the time would go into is looking at each prediction."""
+        count = len(block.prediction_ids)
+        if misfit := self._misfit(block):
+            self._invalid(misfit, count)
+            sound = len(block.latencies) == 8 * count
+            latencies = np.frombuffer(block.latencies, "<f8").tolist() if sound else [0.0] * count
+            self._others += [Prediction("", 0.0, latency, 200, 0) for latency in latencies]
+            self._count(count)
+            return
+        rows = int(np.frombuffer(block.rows, "<i8").sum())
+        if rows > MOST_ROWS or not _is_named_and_timed(block):
+            for prediction in unpack(block):
+                self.take(prediction)
+            return
+        self._spool.append(encoded, count)
+        self._blocks.append(block)
+        self._count(rows)
 
-    def _count(self, predictions: Sequence[Prediction]) -> None:
-        self._uncounted += predictions
-        self._rows += sum([prediction.rows for prediction in predictions])
-        if len(self._uncounted) >= _TOGETHER or self._rows >= _TOGETHER_ROWS:
+    def take(self, prediction: Prediction) -> None:
+        """One that came by itself."""
+        if fault := self._fault(prediction):
+            self._invalid(fault, 1)
+            prediction = Prediction(prediction.prediction_id, prediction.time, prediction.latency, prediction.status, 0)
+        if prediction.is_answered:
+            block = pack([prediction])
+            if prediction.rows <= MOST_ROWS:
+                self._spool.append(_encoder.encode(block), 1)
+            else:
+                self._drops.add("too_large")
+            self._blocks.append(block)
+        else:
+            self._others.append(prediction)
+        self._count(max(1, prediction.rows))
+
+    def _count(self, more: int) -> None:
+        self._uncounted += more
+        if self._uncounted >= _TOGETHER:
             self.settle()
 
     def settle(self) -> None:
         """Counts what is not counted yet; to be called before the counters are read."""
-        uncounted, self._uncounted, self._rows = self._uncounted, [], 0
-        self._counters.add(uncounted)
+        blocks, others = self._blocks, self._others
+        self._blocks, self._others, self._uncounted = [], [], 0
+        self._counters.add(blocks, others)
 
-    def _emptied(self, prediction: Prediction, fault: str) -> Prediction:
+    def _invalid(self, fault: str, count: int) -> None:
         if not self._drops.by_reason["invalid"]:
             logs.event("prediction_invalid", fault=fault)
-        self._drops.add("invalid")
-        return Prediction(
-            prediction.prediction_id, prediction.time, prediction.latency, prediction.status, 0, prediction.protocol
-        )
+        self._drops.add("invalid", count)
+
+    def _misfit(self, block: Block) -> str:
+        """Why nobody can tell which values are whose."""
+        width, lists, outputs = self._widths
+        count = len(block.prediction_ids)
+        if not len(block.times) == len(block.latencies) == len(block.rows) == 8 * count:
+            return f"times, latencies or rows are not {count}, as the ids are"
+        rows = np.frombuffer(block.rows, "<i8")
+        if rows.min() < 1 or rows.max() > len(block.outputs):
+            return f"rows are {rows.min()} to {rows.max()}, for outputs of {len(block.outputs)} bytes"
+        total = int(rows.sum())
+        for name, values, columns in (("numbers", block.numbers, width), ("outputs", block.outputs, outputs)):
+            if len(values) != 8 * total * columns:
+                return f"{name} has {len(values)} bytes; {8 * total * columns} fit the package"
+        if [len(texts) for texts in block.categories] != [total] * lists:
+            return f"categories does not hold {lists} lists of {total} values"
+        if any(not 0 <= place < count for place, *_ in block.violations):
+            return f"violations name others than the {count} predictions"
+        return ""
 
     def _fault(self, prediction: Prediction) -> str:
-        """In one piece, because most of its time would go into calls: every prediction comes by."""
         rows, numbers, categories = prediction.rows, prediction.numbers, prediction.categories
         if rows < 0:
             return f"rows is {rows}"
         width, lists, outputs = self._widths
-        carries = carries_inputs(prediction)
+        carries = prediction.carries_inputs
         if prediction.status == 200 and not (
             carries
             and len(prediction.outputs) == 8 * rows * outputs
@@ -94,26 +135,13 @@ class Intake:
             return "an answer without inputs, outputs, id or a sensible time"
         if carries and len(numbers) != 8 * rows * width:
             return f"numbers has {len(numbers)} bytes; {8 * rows * width} fit the package"
-        if carries and (categories or lists) and [len(values) for values in categories] != [rows] * lists:
+        if carries and [len(values) for values in categories] != [rows] * lists:
             return f"categories does not hold {lists} lists of {rows} values"
         return ""
 
 
-def _records(predictions: Sequence[Prediction]) -> Iterator[tuple[bytes, int]]:
-    """The predictions as payloads of spool records, each with its number of predictions."""
-    group: list[Prediction] = []
-    size = 0
-    for prediction in predictions:
-        weight = _weight(prediction)
-        if group and (len(group) == _RECORD_PREDICTIONS or size + weight > _RECORD_BYTES):
-            yield _encoder.encode(group), len(group)
-            group, size = [], 0
-        group.append(prediction)
-        size += weight
-    if group:
-        yield _encoder.encode(group), len(group)
-
-
-def _weight(prediction: Prediction) -> int:
-    """About how many bytes it takes; texts are taken for 16 bytes each."""
-    return len(prediction.numbers) + len(prediction.outputs) + 16 * prediction.rows * len(prediction.categories)
+def _is_named_and_timed(block: Block) -> bool:
+    """Whether all have an id and a time that the log takes."""
+    lengths = set(map(len, block.prediction_ids))
+    times = np.frombuffer(block.times, "<f8")
+    return min(lengths) >= 1 and max(lengths) <= _LONGEST_ID and times.min() >= _FIRST_TIME and times.max() < _LAST_TIME

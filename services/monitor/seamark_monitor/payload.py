@@ -31,7 +31,6 @@ _TRUE_FALSE = {True: "true", False: "false"}
 class Inputs:
     """As in `seamark.records.Prediction`. violations: (feature, rule, rows) found while parsing."""
 
-    protocol: str
     rows: int
     numbers: bytes
     categories: list[list[str | None]]
@@ -51,9 +50,9 @@ def read_request(body: bytes, schema: Schema) -> Inputs:
     """The rows of a request, or `InvalidInput`."""
     document = _object(body)
     if isinstance(document.get("instances"), list):
-        return _inputs("v1", _v1_columns(document["instances"], schema), schema)
+        return _inputs(_v1_columns(document["instances"], schema), schema)
     if isinstance(document.get("inputs"), list):
-        return _inputs("v2", _v2_columns(document["inputs"], schema), schema)
+        return _inputs(_v2_columns(document["inputs"], schema), schema)
     raise InvalidInput("Cannot read request: it has no list `instances` (v1) and no list `inputs` (v2)")
 
 
@@ -152,7 +151,7 @@ def _rows_of(tensor: Tensor) -> list[list[Any]]:
     return [flat[start : start + width] for start in range(0, len(flat), width)]
 
 
-def _inputs(protocol: str, columns: Columns, schema: Schema) -> Inputs:
+def _inputs(columns: Columns, schema: Schema) -> Inputs:
     rows = len(columns[schema.features[0].name])
     if rows == 0:
         raise InvalidInput("Cannot read request: it has no rows")
@@ -170,7 +169,7 @@ def _inputs(protocol: str, columns: Columns, schema: Schema) -> Inputs:
             categories.append(texts)
         if wrong:
             violations.append((feature.name, "type", wrong))
-    return Inputs(protocol, rows, numbers.astype("<f8").tobytes(), categories, violations)
+    return Inputs(rows, numbers.astype("<f8").tobytes(), categories, violations)
 
 
 def _to_numbers(values: Sequence[Any]) -> tuple[list[float], int]:

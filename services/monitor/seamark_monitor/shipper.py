@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 from typing import cast
@@ -11,13 +12,13 @@ from typing import cast
 import httpx
 import msgspec
 
-from seamark import msgpack
 from seamark.package import Schema
-from seamark.records import LogBatch, Prediction
+from seamark.records import Block, LogBatch
 from seamark_monitor import cursor as cursors
 from seamark_monitor import logs, rejected
 from seamark_monitor.cursor import Cursor
 from seamark_monitor.drops import Drops
+from seamark_monitor.framing import Record
 from seamark_monitor.spool import Extent, Position, Spool
 
 __all__ = ["Labels", "Shipper"]
@@ -33,6 +34,10 @@ _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 #: 403 for a token too, because keys change on one side first.
 _HOPELESS = (400, 413, 415, 422)
 _LONGEST_REASON = 2_000
+#: Bytes sent at a time.
+_PIECE = 128 * 1024
+#: How a block begins, and every MessagePack map of up to 15 fields: four bits of the first byte.
+_MAP, _IS_MAP = 0x80, 0xF0
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -81,6 +86,8 @@ class Shipper:
         self._schema = schema
         self._drops = drops
         self._trouble = ""
+        #: All before is delivered, and neither the cursor nor the spool knows.
+        self._delivered: Position | None = None
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -89,25 +96,30 @@ class Shipper:
             if self._cursor.end is not None:
                 await self._deliver(client, self._batch(self._spool.take_again(self._cursor.end)))
             while True:
-                batch = self._next_batch()
-                if batch is None:
+                extent = self._spool.take(BATCH_PREDICTIONS, BATCH_BYTES, after=self._delivered)
+                if extent is None:
+                    await self._confirm(self._cursor.sequence, None)
                     await asyncio.sleep(INTERVAL)
                     continue
+                batch = self._batch(extent, self._cursor.sequence + 1)
                 if batch.count:
-                    await self._save(replace(self._cursor, sequence=batch.sequence, end=batch.end))
+                    await self._confirm(batch.sequence, batch.end)
                 await self._deliver(client, batch)
 
-    def _next_batch(self) -> _Batch | None:
-        extent = self._spool.take(BATCH_PREDICTIONS, BATCH_BYTES)
-        return None if extent is None else self._batch(extent, self._cursor.sequence + 1)
+    async def _confirm(self, sequence: int, end: Position | None) -> None:
+        """Saves what was delivered and, in the same write, which batch is next: each write waits for the disk."""
+        cursor = Cursor(self._cursor.source, sequence, self._delivered or self._cursor.start, end)
+        if cursor != self._cursor:
+            await self._save(cursor)
+        if self._delivered is not None:
+            self._spool.release(self._delivered)
+            self._delivered = None
 
     def _batch(self, extent: Extent, sequence: int | None = None) -> _Batch:
         """`sequence` is the cursor's, for a repeat, where none is given."""
         self._drops.add("corrupt", extent.lost)
         sequence = self._cursor.sequence if sequence is None else sequence
-        payloads = [payload for payload in extent.payloads if self._is_readable(payload)]
-        predictions = msgpack.merge(payloads)
-        count = msgpack.length(predictions)
+        records = [record for record in extent.records if self._is_readable(record)]
         batch = LogBatch(
             self._cursor.source,
             sequence,
@@ -116,26 +128,24 @@ class Shipper:
             list(self._schema.categories),
             list(self._schema.outputs),
             # Already encoded: the encoder copies them as they are.
-            cast(list[Prediction], msgspec.Raw(predictions)),
+            cast(list[Block], [msgspec.Raw(record.payload) for record in records]),
         )
+        count = sum(record.count for record in records)
         return _Batch(sequence, extent.end, count, _encoder.encode(batch) if count else b"")
 
-    def _is_readable(self, payload: bytes) -> bool:
-        try:
-            msgpack.length(payload)
-        except ValueError as error:
-            # Its checksum is right, so another version of this service wrote it.
-            logs.event("record_unreadable", error=error)
-            self._drops.add("corrupt")
-            return False
-        return True
+    def _is_readable(self, record: Record) -> bool:
+        """Its checksum is right; but another version of this service may have written what is no block."""
+        if record.payload[:1] and record.payload[0] & _IS_MAP == _MAP:
+            return True
+        logs.event("record_unreadable", count=record.count)
+        self._drops.add("corrupt", record.count)
+        return False
 
     async def _deliver(self, client: httpx.AsyncClient, batch: _Batch) -> None:
-        """Posts the batch until it is stored or refused for good, then moves on."""
+        """Posts the batch until it is stored or refused for good."""
         if batch.count:
             await self._post_until_answered(client, batch)
-        await self._save(replace(self._cursor, start=batch.end, end=None))
-        self._spool.release(batch.end)
+        self._delivered = batch.end
 
     async def _post_until_answered(self, client: httpx.AsyncClient, batch: _Batch) -> None:
         backoff = FIRST_BACKOFF
@@ -152,7 +162,8 @@ class Shipper:
 
     async def _post(self, client: httpx.AsyncClient, body: bytes) -> tuple[Answer, str]:
         try:
-            async with client.stream("POST", self._address, content=body, headers=self._headers) as response:
+            headers = {**self._headers, "content-length": str(len(body))}
+            async with client.stream("POST", self._address, content=_pieces(body), headers=headers) as response:
                 # What is not read to its end costs the connection.
                 said = await _beginning(response)
                 if response.status_code == 200:
@@ -181,6 +192,12 @@ class Shipper:
             await asyncio.sleep(backoff)
             backoff = min(2 * backoff, LAST_BACKOFF)
         self._cursor = cursor
+
+
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    """The body bit by bit: sending it holds up nobody, and the requests, which httpx keeps for long, hold no body."""
+    for start in range(0, len(body), _PIECE):
+        yield body[start : start + _PIECE]
 
 
 async def _beginning(response: httpx.Response) -> str:

@@ -40,10 +40,10 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """What lies before `end`: payloads in order. `lost`: predictions in damaged places between them."""
+    """What lies before `end`: records in order. `lost`: predictions in damaged places between them."""
 
     end: Position
-    payloads: tuple[bytes, ...]
+    records: tuple[framing.Record, ...]
     lost: int
 
 
@@ -222,50 +222,50 @@ class Spool:
 
     # Reading
 
-    def take(self, most: int, most_bytes: int) -> Extent | None:
+    def take(self, most: int, most_bytes: int, after: Position | None = None) -> Extent | None:
         """The next records: up to about `most` predictions and `most_bytes` bytes; None when nothing waits.
 
-        They stay pinned on disk until `release`.
+        They stay pinned on disk until `release`. after: the end of what was taken before and not released yet.
         """
-        payloads: list[bytes] = []
+        records: list[framing.Record] = []
         count = lost = size = 0
-        end = self._start
-        for segment, place in self._places():
+        start = end = after or self._start
+        for segment, place in self._places(start):
             if isinstance(place, framing.Damage):
                 lost += place.lost
-            elif payloads and (count + place.count > most or size + len(place.payload) > most_bytes):
+            elif records and (count + place.count > most or size + len(place.payload) > most_bytes):
                 break
             else:
-                payloads.append(place.payload)
+                records.append(place)
                 count += place.count
                 size += len(place.payload)
                 segment.taken += place.count
             end = Position(segment.number, place.end)
-        if end == self._start:
+        if end == start:
             return None
         self._pinned = end
-        return Extent(end, tuple(payloads), lost)
+        return Extent(end, tuple(records), lost)
 
     def take_again(self, end: Position) -> Extent:
         """The records up to `end`, as a batch formed before a restart held them."""
-        payloads: list[bytes] = []
+        records: list[framing.Record] = []
         lost = 0
-        for segment, place in self._places():
+        for segment, place in self._places(self._start):
             if Position(segment.number, place.end) > end:
                 break
             if isinstance(place, framing.Damage):
                 lost += place.lost
                 continue
-            payloads.append(place.payload)
+            records.append(place)
             segment.taken += place.count
         self._pinned = end
-        return Extent(end, tuple(payloads), lost)
+        return Extent(end, tuple(records), lost)
 
-    def _places(self) -> Iterator[tuple[Segment, framing.Record | framing.Damage]]:
+    def _places(self, start: Position) -> Iterator[tuple[Segment, framing.Record | framing.Damage]]:
         for segment in list(self._segments):
-            if segment.number < self._start.segment:
+            if segment.number < start.segment:
                 continue
-            offset = self._start.offset if segment.number == self._start.segment else 0
+            offset = start.offset if segment.number == start.segment else 0
             for place in self._read(segment, offset):
                 yield segment, place
             if segment.synced < segment.size:
@@ -282,7 +282,8 @@ class Spool:
     def release(self, end: Position) -> None:
         """All before `end` is delivered: its segments go."""
         self._start = end
-        self._pinned = None
+        if self._pinned is not None and self._pinned <= end:
+            self._pinned = None
         self._remove_finished()
 
     def _remove_finished(self) -> None:

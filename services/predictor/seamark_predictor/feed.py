@@ -13,18 +13,19 @@ import uuid
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import cast
 
 import msgspec
 
-from seamark import msgpack
-from seamark.records import Frame, Prediction
+from seamark.records import Frame, Prediction, pack
 from seamark_predictor import logs
 
 __all__ = ["Feed", "Limits", "NoFeed"]
 
 #: Frames sent in one turn of the loop; others of the loop come before the next.
 _AT_ONCE = 4
+#: Bytes of a frame that a prediction takes apart from its values and texts, and a violation and a text by themselves,
+#: at most.
+_ONE, _ONE_VIOLATION, _ONE_TEXT = 320, 40, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Limits:
     bytes: int = 64 * 1024 * 1024
     hurry: int = 128
     frame_predictions: int = 512
-    frame_bytes: int = 8 * 1024 * 1024
+    frame_bytes: int = 1024 * 1024
     message_bytes: int = 16 * 1024 * 1024 - 1024
     interval: float = 0.03
     backoff_first: float = 0.1
@@ -68,8 +69,9 @@ class Feed:
         self._sender = f"{sender}/{uuid.uuid4().hex[:8]}"
         self._limits = limits or Limits()
         self._encoder = msgspec.msgpack.Encoder()
-        #: Encoded predictions, and their bytes.
-        self._queue: list[bytes] = []
+        #: Predictions that wait, about how many bytes each takes in a frame, and all of them.
+        self._queue: list[Prediction] = []
+        self._sizes: list[int] = []
         self._bytes = 0
         #: Predictions dropped so far.
         self.dropped = 0
@@ -89,15 +91,17 @@ class Feed:
 
     def add(self, prediction: Prediction) -> None:
         """Queues the prediction, or drops it when the queue is full."""
-        encoded = self._encoder.encode(prediction)
-        size = len(encoded)
+        size = _ONE + len(prediction.numbers) + len(prediction.outputs)
+        if prediction.categories or prediction.violations:
+            size += _size_of_texts(prediction)
         queue, limits = self._queue, self._limits
         waiting = len(queue)
         if waiting >= limits.predictions or self._bytes + size > limits.bytes or size > limits.message_bytes:
             self.dropped += 1
             return
         self._bytes += size
-        queue.append(encoded)
+        queue.append(prediction)
+        self._sizes.append(size)
         if waiting == limits.hurry or self._due is None:
             self._plan(waiting >= limits.hurry)
 
@@ -177,19 +181,19 @@ class Feed:
     def _next_frame(self) -> bytes:
         taken = self._take()
         self._framed = len(taken)
-        # Already encoded: the encoder copies it as it is.
-        predictions = cast(list[Prediction], msgspec.Raw(msgpack.array(taken)))
-        message = self._encoder.encode(Frame(self._sender, self.dropped, predictions))
+        answered = [each for each in taken if each.is_answered]
+        others = [] if len(answered) == len(taken) else [each for each in taken if not each.is_answered]
+        message = self._encoder.encode(Frame(self._sender, self.dropped, pack(answered), others))
         return len(message).to_bytes(4, "big") + message
 
-    def _take(self) -> list[bytes]:
+    def _take(self) -> list[Prediction]:
         """The oldest predictions, as many as a frame holds; at least one."""
-        taken = self._queue[: self._limits.frame_predictions]
-        sizes = list(accumulate(map(len, taken)))
-        if sizes[-1] > self._limits.frame_bytes:
-            del taken[max(1, bisect_right(sizes, self._limits.frame_bytes)) :]
-        del self._queue[: len(taken)]
-        self._bytes -= sizes[len(taken) - 1]
+        sizes = list(accumulate(self._sizes[: self._limits.frame_predictions]))
+        count = max(1, bisect_right(sizes, self._limits.frame_bytes))
+        taken = self._queue[:count]
+        del self._queue[:count]
+        del self._sizes[:count]
+        self._bytes -= sizes[count - 1]
         return taken
 
     def close(self, seconds: float) -> None:
@@ -209,3 +213,14 @@ class Feed:
         self._disconnect()
         if unsent or self.dropped:
             logs.event("feed_closed", unsent=unsent, dropped=self.dropped)
+
+
+def _size_of_texts(prediction: Prediction) -> int:
+    """Bytes of a frame that its categories and violations take, at most."""
+    size = 0
+    for values in prediction.categories:
+        text = "".join(filter(None, values))
+        size += _ONE_TEXT * (1 + len(values)) + (len(text) if text.isascii() else len(text.encode()))
+    for feature, rule, _ in prediction.violations:
+        size += _ONE_VIOLATION + len(feature.encode()) + len(rule)
+    return size

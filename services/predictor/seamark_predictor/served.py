@@ -121,9 +121,7 @@ class Served:
         """Counts a request that was answered, and hands on its record; see `Prediction` for what is what."""
         self.counters.answered(protocol, status, latency, rows)
         numbers, categories, outputs = told.numbers, told.categories, told.outputs
-        self.sink.add(
-            Prediction(call_id, arrived, latency, status, rows, protocol, numbers, categories, outputs, violations)
-        )
+        self.sink.add(Prediction(call_id, arrived, latency, status, rows, numbers, categories, outputs, violations))
 
 
 def _joined(plane: AnyPlane) -> tuple[Model[Any, Any], Callable[[Any], Hashable]]:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from seamark.records import LogBatch, Prediction
+from seamark.records import LogBatch, Prediction, pack
 
 NOON = 1_767_268_800.0  # 2026-01-01T12:00:00Z
 
@@ -37,7 +37,10 @@ def make_prediction(identity: str, rows: int = 1, **changes: Any) -> Prediction:
     return Prediction(**{**fields, **changes})
 
 
-def make_batch(sequence: int = 1, ids: tuple[str, ...] = ("a",), **changes: Any) -> LogBatch:
+def make_batch(
+    sequence: int = 1, ids: tuple[str, ...] = ("a",), predictions: Sequence[Prediction] | None = None, **changes: Any
+) -> LogBatch:
+    """predictions: each in a block of its own."""
     fields: dict[str, Any] = {
         "source": "spool-1",
         "sequence": sequence,
@@ -47,8 +50,10 @@ def make_batch(sequence: int = 1, ids: tuple[str, ...] = ("a",), **changes: Any)
         "numbers": ["mean radius", "age"],
         "categories": ["colour"],
         "outputs": ["prediction", "score"],
-        "predictions": [make_prediction(identity) for identity in ids],
+        "blocks": [pack([make_prediction(identity) for identity in ids])],
     }
+    if predictions is not None:
+        fields["blocks"] = [pack([each]) for each in predictions]
     return LogBatch(**{**fields, **changes})
 
 

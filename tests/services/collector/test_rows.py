@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seamark.errors import InvalidInput
+from seamark.records import pack
 from seamark_collector import rows
 
 
@@ -40,14 +41,19 @@ def test_a_missing_number_is_null_and_infinity_is_kept(records: SimpleNamespace)
     assert table["x_colour"].to_pylist() == [None]
 
 
-def test_refused_predictions_are_not_rows(records: SimpleNamespace) -> None:
-    refused = records.prediction("b", status=422, outputs=b"", numbers=b"", categories=[])
-    unanswered = records.prediction("c", outputs=b"")
-    table = rows.to_rows(records.batch(predictions=[records.prediction("a"), refused, unanswered]))
-    assert table["prediction_id"].to_pylist() == ["a"]
+def test_blocks_of_any_size_become_the_same_rows(records: SimpleNamespace) -> None:
+    sizes = [1 + i % 3 for i in range(20)]
+    predictions = [
+        records.prediction(f"p{i}", rows=size, time=records.noon + i, categories=[[["red", None][i % 2]] * size])
+        for i, size in enumerate(sizes)
+    ]
+    one_by_one = rows.to_rows(records.batch(predictions=predictions))
+    blocks = [pack(predictions[:7]), pack([]), pack(predictions[7:])]
+    assert rows.to_rows(records.batch(blocks=blocks)) == one_by_one
+    assert one_by_one["prediction_id"].to_pylist() == [f"p{i}" for i, size in enumerate(sizes) for _ in range(size)]
 
 
-def test_a_batch_of_refusals_is_empty_with_the_same_columns(records: SimpleNamespace) -> None:
+def test_a_batch_of_nothing_is_empty_with_the_same_columns(records: SimpleNamespace) -> None:
     full = rows.to_rows(records.batch())
     empty = rows.to_rows(records.batch(predictions=[]))
     assert (empty.num_rows, empty.schema) == (0, full.schema)
@@ -56,26 +62,34 @@ def test_a_batch_of_refusals_is_empty_with_the_same_columns(records: SimpleNames
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rows": 0}, "rows is 0; at least 1 is needed"),
-        ({"rows": -1}, "rows is -1; at least 1 is needed"),
+        ({"rows": 0}, "rows are 0 to 0; 1 to 1000000 are allowed"),
+        ({"rows": -1}, "rows are -1 to -1; 1 to 1000000 are allowed"),
+        ({"rows": 2**62}, "rows are 4611686018427387904 to 4611686018427387904; 1 to 1000000 are allowed"),
         ({"numbers": b"1234"}, "numbers has 4 bytes; 1 rows of 2 values are 16"),
         ({"outputs": b"1234"}, "outputs has 4 bytes; 1 rows of 2 values are 16"),
         ({"categories": []}, "categories does not hold 1 lists of 1 values"),
         ({"categories": [["red", "blue"]]}, "categories does not hold 1 lists of 1 values"),
-        ({"prediction_id": ""}, "prediction_id has 0 characters; 1 to 128 are allowed"),
-        ({"prediction_id": "x" * 129}, "prediction_id has 129 characters; 1 to 128 are allowed"),
-        ({"time": float("nan")}, "time is nan"),
-        ({"time": 0.0}, "time is 0.0"),
-        ({"time": 1e300}, "time is 1e+300"),
+        ({"prediction_id": ""}, "prediction_ids have 0 to 0 characters; 1 to 128 are allowed"),
+        ({"prediction_id": "x" * 129}, "prediction_ids have 129 to 129 characters; 1 to 128 are allowed"),
+        ({"time": float("nan")}, "times are nan to nan"),
+        ({"time": 0.0}, "times are 0.0 to 0.0; Unix seconds from 946684800 to 7258118400"),
+        ({"time": 1e300}, "times are 1e+300"),
     ],
 )
-def test_a_prediction_that_makes_no_sense_refuses_the_batch(
+def test_a_block_that_makes_no_sense_refuses_the_batch(
     records: SimpleNamespace, change: dict[str, Any], message: str
 ) -> None:
     predictions = [records.prediction("a"), dataclasses.replace(records.prediction("b"), **change)]
-    with pytest.raises(InvalidInput, match=r"^predictions\[1\]: ") as caught:
+    with pytest.raises(InvalidInput, match=r"^blocks\[1\]: ") as caught:
         rows.to_rows(records.batch(predictions=predictions))
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("column", ["times", "latencies", "rows"])
+def test_a_block_with_a_column_cut_short_refuses_the_batch(records: SimpleNamespace, column: str) -> None:
+    block = dataclasses.replace(pack([records.prediction("a"), records.prediction("b")]), **{column: bytes(15)})
+    with pytest.raises(InvalidInput, match=r"^blocks\[0\]: times, latencies or rows are not 2, as the ids are$"):
+        rows.to_rows(records.batch(blocks=[block]))
 
 
 @pytest.mark.parametrize("size", [1, 128])

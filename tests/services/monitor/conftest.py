@@ -24,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from seamark import profile
 from seamark.package import CATEGORY, Feature, Manifest, ModelFile, Schema
-from seamark.records import Frame, LogBatch, Prediction
+from seamark.records import Frame, LogBatch, Prediction, pack
 
 SCHEMA = Schema(
     "binary", (Feature("age"), Feature("colour", CATEGORY), Feature("income", nullable=True)), ("no", "yes")
@@ -76,7 +76,6 @@ def make_prediction(
         latency,
         status,
         rows,
-        "v2",
         np.tile([age, income], rows).astype("<f8").tobytes(),
         [[colour] * rows],
         np.tile(outputs, rows).astype("<f8").tobytes() if answered else b"",
@@ -113,7 +112,7 @@ class Collector:
 
     @property
     def ids(self) -> list[str]:
-        return [prediction.prediction_id for batch in self.batches for prediction in batch.predictions]
+        return [name for batch in self.batches for block in batch.blocks for name in block.prediction_ids]
 
     @property
     def url(self) -> str:
@@ -239,9 +238,16 @@ class Monitor:
         return connection
 
     def send(self, *predictions: Prediction, sender: str = "predictor", dropped: int = 0) -> None:
-        body = msgspec.msgpack.encode(Frame(sender, dropped, list(predictions)))
         with self.connect() as connection:
-            connection.sendall(len(body).to_bytes(4) + body)
+            connection.sendall(self.framed(*predictions, sender=sender, dropped=dropped))
+
+    @staticmethod
+    def framed(*predictions: Prediction, sender: str = "predictor", dropped: int = 0) -> bytes:
+        """A message of them, as the predictor makes it."""
+        answered = pack([each for each in predictions if each.is_answered])
+        others = [each for each in predictions if not each.is_answered]
+        body = msgspec.msgpack.encode(Frame(sender, dropped, answered, others))
+        return len(body).to_bytes(4) + body
 
     def samples(self) -> dict[tuple[str, ...], float]:
         """(sample name, values of its own labels in the catalogue's order of names) -> value."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from seamark.metrics import LATENCY_BOUNDS
 from seamark.package import Schema
 from seamark.profile import Profile, bin_categories, bin_numbers
-from seamark.records import Prediction
+from seamark.records import Prediction, pack
 from seamark_monitor.counters import BLOCK, Counters
 from seamark_monitor.watched import fit
 
@@ -27,7 +27,7 @@ def counters(schema: Schema, reference: Profile) -> Counters:
 def test_everything_is_zero_at_first_and_nothing_is_added_later(counters: Counters, prediction: Make) -> None:
     before = (set(counters.violations), set(counters.statuses), set(counters.features))
     assert not any(counters.violations.values())
-    counters.add([prediction("a", status=418), prediction("b", colour="violet", age=np.inf)])
+    count(counters, [prediction("a", status=418), prediction("b", colour="violet", age=np.inf)])
     assert (set(counters.violations), set(counters.statuses), set(counters.features)) == before
 
 
@@ -40,8 +40,8 @@ def test_features_and_outputs_are_binned_as_the_profile_bins_them(
     numbers[::7, 1] = np.nan
     colours = [["red", "blue", "violet", None][i % 4] for i in range(rows)]
     outputs = np.column_stack([rng.integers(0, 2, rows), rng.uniform(size=rows)]).astype(float)
-    block = Prediction("a", 1.8e9, 0.1, 200, rows, "v2", numbers.tobytes(), [colours], outputs.tobytes())
-    counters.add([block, block])
+    block = Prediction("a", 1.8e9, 0.1, 200, rows, numbers.tobytes(), [colours], outputs.tobytes())
+    count(counters, [block, block])
     age, colour, income = reference.features
     assert counters.features["age"].tolist() == (2 * bin_numbers(numbers[:, :1], [age])[0]).tolist()
     assert counters.features["income"].tolist() == (2 * bin_numbers(numbers[:, 1:], [income])[0]).tolist()
@@ -59,9 +59,9 @@ def test_how_predictions_are_grouped_changes_no_count(sizes: list[int], data: st
         make(f"p{i}", rows, data.draw(st.sampled_from([200, 422])), data.draw(values)) for i, rows in enumerate(sizes)
     ]
     whole, parts = fresh(), fresh()
-    whole.add(predictions)
-    parts.add(predictions[:from_fixture])
-    parts.add(predictions[from_fixture:])
+    count(whole, predictions)
+    count(parts, predictions[:from_fixture])
+    count(parts, predictions[from_fixture:])
     for name in whole.features:
         assert whole.features[name].tolist() == parts.features[name].tolist()
     assert whole.violations == parts.violations
@@ -75,7 +75,7 @@ def test_how_predictions_are_grouped_changes_no_count(sizes: list[int], data: st
     [(200, "200"), (422, "422"), (418, "4xx"), (599, "5xx"), (201, "2xx"), (100, "1xx"), (7, "other"), (-4, "other")],
 )
 def test_every_status_has_its_label_or_its_class(counters: Counters, prediction: Make, status: int, label: str) -> None:
-    counters.add([prediction("a", status=status)])
+    count(counters, [prediction("a", status=status)])
     assert {key for key, count in counters.statuses.items() if count} == {label}
 
 
@@ -92,13 +92,13 @@ def test_every_status_has_its_label_or_its_class(counters: Counters, prediction:
 def test_latency_falls_into_its_bucket(
     counters: Counters, prediction: Make, seconds: float, bucket: int, total: float
 ) -> None:
-    counters.add([prediction("a", latency=float(seconds))])
+    count(counters, [prediction("a", latency=float(seconds))])
     assert np.flatnonzero(counters.latency).tolist() == [bucket]
     assert counters.latency_sum == pytest.approx(total)
 
 
 def test_a_refused_request_is_checked_and_never_binned(counters: Counters, prediction: Make) -> None:
-    counters.add([prediction("a", rows=3, status=422, age=1_000.0)])
+    count(counters, [prediction("a", rows=3, status=422, age=1_000.0)])
     assert counters.rows == 0
     assert not any(counts.any() for counts in counters.features.values())
     assert counters.violations["age", "range"] == 3
@@ -131,7 +131,7 @@ def test_rows_keep_the_contract_or_not(
     record.violations = found
     if not with_values:
         record.numbers, record.categories = b"", []
-    counters.add([record])
+    count(counters, [record])
     assert counters.kept == {"true": true, "false": false}
 
 
@@ -149,7 +149,7 @@ def test_names_from_callers_make_no_series(
 ) -> None:
     record = prediction("a", status=400)
     record.violations = [found]
-    counters.add([record])
+    count(counters, [record])
     assert {key: count for key, count in counters.violations.items() if count} == {counted: 2}
 
 
@@ -164,14 +164,14 @@ def test_what_the_predictor_found_too_is_counted_once(
     record.violations = [("age", "nonfinite", 2)]
     if not with_values:
         record.numbers, record.categories = b"", []
-    counters.add([record])
+    count(counters, [record])
     assert counters.violations["age", "nonfinite"] == violations
     assert counters.nonfinite["input"] == nonfinite
     assert counters.kept == {"true": 0, "false": 2}
 
 
 def test_values_that_are_not_finite_are_counted_on_both_sides(counters: Counters, prediction: Make) -> None:
-    counters.add([prediction("a", rows=2, age=np.inf, income=np.nan, outputs=(1.0, np.nan))])
+    count(counters, [prediction("a", rows=2, age=np.inf, income=np.nan, outputs=(1.0, np.nan))])
     assert counters.nonfinite == {"input": 4, "output": 2}
     assert counters.violations["age", "nonfinite"] == 2
     assert counters.outputs["score"][-1] == 2
@@ -182,9 +182,16 @@ def test_a_score_that_a_foreign_server_does_not_send_is_no_drift_and_no_nonsense
 ) -> None:
     labels_only = prediction("a", rows=2, outputs=(1.0, np.nan))
     labels_only.unsent = ["score"]
-    counters.add([labels_only, prediction("b", rows=1, outputs=(1.0, 0.7))])
+    count(counters, [labels_only, prediction("b", rows=1, outputs=(1.0, 0.7))])
     assert counters.nonfinite["output"] == 0
     assert (counters.outputs["prediction"].sum(), counters.outputs["score"].sum()) == (3, 1)
+
+
+def count(counters: Counters, predictions: Sequence[Prediction]) -> None:
+    """As they come: answers of one kind in one block, and the others."""
+    answered = [each for each in predictions if each.is_answered]
+    kinds = [[each for each in answered if bool(each.unsent) == unsent] for unsent in (False, True)]
+    counters.add([pack(alike) for alike in kinds if alike], [each for each in predictions if not each.is_answered])
 
 
 def fresh() -> Counters:

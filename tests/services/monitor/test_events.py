@@ -61,7 +61,7 @@ def test_the_two_halves_become_one_prediction_in_either_order(pairing: Pairing, 
     bodies = {"request": REQUEST, "response": RESPONSE}
     first, second = (pairing.add(headers(kind), bodies[kind]) for kind in order)
     expected = Prediction(
-        "e1", NOW, 0.0, 200, 2, "v1", np.array([1.0, 2, 3, 4]).tobytes(), [], np.array([0.5, 0.25]).tobytes()
+        "e1", NOW, 0.0, 200, 2, np.array([1.0, 2, 3, 4]).tobytes(), [], np.array([0.5, 0.25]).tobytes()
     )
     assert (first, second) == (None, expected)
 
@@ -189,7 +189,7 @@ V2 = (
 NAMED = {"X-Request-Id": ["from-gateway"]}
 
 
-@pytest.mark.parametrize(("protocol", "bodies"), [("v1", V1), ("v2", V2)], ids=["v1", "v2"])
+@pytest.mark.parametrize("bodies", [V1, V2], ids=["v1", "v2"])
 @pytest.mark.parametrize("answer_first", [False, True])
 @pytest.mark.parametrize(
     ("metadata", "expected"), [(NAMED, "from-gateway"), ({}, EVENT), (None, EVENT)], ids=["named", "unnamed", "none"]
@@ -197,7 +197,6 @@ NAMED = {"X-Request-Id": ["from-gateway"]}
 def test_the_agents_events_become_the_prediction_that_the_gateway_named(
     pairing: Pairing,
     drops: Drops,
-    protocol: str,
     bodies: tuple[str, str],
     answer_first: bool,
     metadata: object,
@@ -210,7 +209,7 @@ def test_the_agents_events_become_the_prediction_that_the_gateway_named(
     first, second = (pairing.add(*event) for event in (reversed(events) if answer_first else events))
     assert first is None
     assert second is not None
-    assert (second.prediction_id, second.protocol, second.rows, second.status) == (expected, protocol, 2, 200)
+    assert (second.prediction_id, second.rows, second.status) == (expected, 2, 200)
     assert second.numbers == np.array([1.0, 2, 3, 4]).tobytes()
     assert second.outputs == np.array([0.5, 0.25]).tobytes()
     assert second.time == pytest.approx(1_795_243_187.190743)

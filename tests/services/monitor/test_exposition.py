@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from seamark.metrics import CATALOGUE, COMMON, LATENCY_BOUNDS
 from seamark.package import Schema
 from seamark.profile import Profile
-from seamark.records import Prediction
+from seamark.records import Prediction, pack
 from seamark_monitor.counters import Counters
 from seamark_monitor.drops import REASONS, Drops
 from seamark_monitor.exposition import Exposition
@@ -74,7 +74,7 @@ def test_no_series_is_there_twice(scrape: Callable[[], str]) -> None:
 def test_the_histogram_is_cumulative_over_the_catalogues_bounds(
     scrape: Callable[[], str], counters: Counters, prediction: Callable[..., Prediction]
 ) -> None:
-    counters.add([prediction("a", latency=seconds) for seconds in (0.00005, 0.003, 99.0)])
+    counters.add([pack([prediction("a", latency=seconds) for seconds in (0.00005, 0.003, 99.0)])], [])
     samples = [
         sample
         for family in text_string_to_metric_families(scrape())

@@ -35,11 +35,11 @@ def same(found: list[list[float]], expected: list[list[float]]) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("document", "protocol"),
+    "document",
     [
-        pytest.param({"instances": [[30, "red", 9.5], [40, None, None]]}, "v1", id="v1 lists"),
+        pytest.param({"instances": [[30, "red", 9.5], [40, None, None]]}, id="v1 lists"),
         pytest.param(
-            {"instances": [{"age": 30, "colour": "red", "income": 9.5, "extra": 1}, {"age": 40}]}, "v1", id="v1 objects"
+            {"instances": [{"age": 30, "colour": "red", "income": 9.5, "extra": 1}, {"age": 40}]}, id="v1 objects"
         ),
         pytest.param(
             {
@@ -49,25 +49,21 @@ def same(found: list[list[float]], expected: list[list[float]]) -> bool:
                     tensor("colour", [2], ["red", None], "BYTES"),
                 ]
             },
-            "v2",
             id="v2 one tensor per feature, in any order",
         ),
+        pytest.param({"inputs": [tensor("x", [2, 3], [30, "red", 9.5, 40, None, None])]}, id="v2 one flat tensor"),
         pytest.param(
-            {"inputs": [tensor("x", [2, 3], [30, "red", 9.5, 40, None, None])]}, "v2", id="v2 one flat tensor"
-        ),
-        pytest.param(
-            {"inputs": [tensor("x", [2, 3], [[30, "red", 9.5], [40, None, None]])]}, "v2", id="v2 one nested tensor"
+            {"inputs": [tensor("x", [2, 3], [[30, "red", 9.5], [40, None, None]])]}, id="v2 one nested tensor"
         ),
         pytest.param(
             {"inputs": [tensor("age", [2, 3], [30, "red", 9.5, 40, None, None])]},
-            "v2",
             id="v2 one tensor that is called like a feature",
         ),
     ],
 )
-def test_a_request_becomes_blocks_in_schema_order(document: dict[str, Any], protocol: str) -> None:
+def test_a_request_becomes_blocks_in_schema_order(document: dict[str, Any]) -> None:
     inputs = read_request(json.dumps(document).encode(), SCHEMA)
-    assert (inputs.protocol, inputs.rows, inputs.categories) == (protocol, 2, [["red", None]])
+    assert (inputs.rows, inputs.categories) == (2, [["red", None]])
     assert same(block(inputs, 2), [[30, 9.5], [40, NAN]])
     assert inputs.violations == []
 

@@ -16,7 +16,7 @@ import httpx
 import msgspec
 import pytest
 
-from seamark.records import Frame, Prediction
+from seamark.records import Block, Frame, LogBatch, Prediction, unpack
 
 Make = Callable[..., Prediction]
 Wait = Callable[..., None]
@@ -56,7 +56,8 @@ def test_frames_in_are_exact_counts_out_and_arrive_at_the_collector(
     wait_until(lambda: monitor.value("seamark_log_spool_bytes") == 0)
     assert collector.ids == [p.prediction_id for p in sent]
     (first, *_) = collector.batches
-    assert first.predictions == sent[: len(first.predictions)]
+    logged = [each for block in first.blocks for each in unpack(block)]
+    assert logged == sent[: len(logged)]
     assert (first.namespace, first.deployment, first.revision) == ("default", "churn", "churn-1")
     assert (first.numbers, first.categories) == (["age", "income"], ["colour"])
     assert first.outputs == ["prediction", "score"]
@@ -139,7 +140,8 @@ def test_a_batch_that_can_never_be_read_is_set_aside(
     monitor.send(prediction("c"))
     wait_until(lambda: collector.ids == ["c"])
     (kept,) = (monitor.spool / "rejected").iterdir()
-    assert [p["prediction_id"] for p in msgspec.msgpack.decode(kept.read_bytes())["predictions"]] == ["a", "b"]
+    (block,) = msgspec.msgpack.decode(kept.read_bytes(), type=LogBatch).blocks
+    assert block.prediction_ids == ["a", "b"]
 
 
 def test_a_full_spool_drops_the_oldest_counts_it_and_serving_goes_on(
@@ -168,8 +170,11 @@ GARBAGE = {
     "no MessagePack": (3).to_bytes(4) + b"\xc1\xc1\xc1",
     "MessagePack of something else": (1).to_bytes(4) + b"\x01",
     "nested without end": (200_000).to_bytes(4) + b"\x91" * 200_000,
+    "a block that is none": (lambda body: len(body).to_bytes(4) + body)(
+        msgspec.msgpack.encode(Frame("a", 0, Block(["X"]))).replace(b"\xa1X", b"\x01")
+    ),
     "text that is no UTF-8": (lambda body: len(body).to_bytes(4) + body)(
-        msgspec.msgpack.encode(Frame("X", 0, [])).replace(b"X", b"\xff")
+        msgspec.msgpack.encode(Frame("X", 0)).replace(b"X", b"\xff")
     ),
 }
 
@@ -184,8 +189,7 @@ def test_garbage_closes_its_connection_only_and_is_counted(monitor: Any, predict
             connection.settimeout(10)
             with contextlib.suppress(ConnectionResetError):
                 assert connection.recv(1) == b"", name
-    body = msgspec.msgpack.encode(Frame("a", 0, [prediction("fine")]))
-    healthy.sendall(len(body).to_bytes(4) + body)
+    healthy.sendall(monitor.framed(prediction("fine")))
     wait_until(lambda: monitor.value("seamark_predictions_total") == 1)
     healthy.close()
     assert drops(monitor) == {"bad_frame": len(GARBAGE)}
@@ -281,12 +285,12 @@ def test_frames_of_a_predictor_that_drains_are_taken_after_sigterm(
     monitor.options = ("--last-delivery", "20")
     monitor.start()
     with monitor.connect() as predictor:
-        predictor.sendall(framed(prediction("before")))
+        predictor.sendall(monitor.framed(prediction("before")))
         wait_until(lambda: monitor.value("seamark_predictions_total") == 1)
         monitor.process.terminate()
         with pytest.raises(subprocess.TimeoutExpired):
             monitor.process.wait(0.5)
-        predictor.sendall(framed(prediction("after")))
+        predictor.sendall(monitor.framed(prediction("after")))
     assert monitor.process.wait(10) == 0
     assert collector.ids == ["before", "after"]
 
@@ -297,16 +301,11 @@ def test_a_predictor_that_stays_is_not_waited_for_for_ever(
     monitor.options = ("--last-delivery", "0.2")
     monitor.start()
     with monitor.connect() as predictor:
-        predictor.sendall(framed(prediction("a")))
+        predictor.sendall(monitor.framed(prediction("a")))
         wait_until(lambda: monitor.value("seamark_predictions_total") == 1)
         monitor.process.terminate()
         assert monitor.process.wait(10) == 0
     assert collector.ids == ["a"]
-
-
-def framed(*predictions: Prediction) -> bytes:
-    body = msgspec.msgpack.encode(Frame("predictor", 0, list(predictions)))
-    return len(body).to_bytes(4) + body
 
 
 @pytest.mark.parametrize("status", [401, 403])

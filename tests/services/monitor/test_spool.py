@@ -31,6 +31,10 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.segment"))
 
 
+def payloads_of(extent: Extent) -> list[bytes]:
+    return [record.payload for record in extent.records]
+
+
 def fill(spool: Spool, payloads: Sequence[bytes]) -> None:
     for payload in payloads:
         spool.append(payload, 1)
@@ -44,7 +48,7 @@ def numbered(count: int, first: int = 0) -> list[bytes]:
 def drain(spool: Spool) -> list[bytes]:
     found: list[bytes] = []
     while (extent := spool.take(10, 10**6)) is not None:
-        found += extent.payloads
+        found += payloads_of(extent)
         spool.release(extent.end)
     return found
 
@@ -66,7 +70,7 @@ def test_only_synced_records_are_read(tmp_path: Path) -> None:
     spool.append(b"two", 1)
     extent = spool.take(10, 10**6)
     assert extent is not None
-    assert extent.payloads == (b"one",)
+    assert payloads_of(extent) == [b"one"]
 
 
 def test_a_delivered_segment_is_removed(tmp_path: Path) -> None:
@@ -84,7 +88,7 @@ def test_a_batch_is_bounded_by_predictions_and_bytes_but_never_empty(
     fill(spool, numbered(10))
     extent = spool.take(most, most_bytes)
     assert extent is not None
-    assert len(extent.payloads) == taken
+    assert len(extent.records) == taken
 
 
 def test_a_new_process_reads_what_a_killed_one_appended(tmp_path: Path) -> None:
@@ -150,7 +154,7 @@ def test_damage_in_the_middle_costs_one_record_and_is_counted(tmp_path: Path) ->
     path.write_bytes(data)
     spool, _ = opened(tmp_path)
     extent = spool.take(10, 10**6)
-    assert extent == Extent(Position(1, len(data)), (numbered(3)[0], numbered(3)[2]), 1)
+    assert (extent.end, payloads_of(extent), extent.lost) == (Position(1, len(data)), numbered(3)[::2], 1)
 
 
 def test_when_full_the_oldest_whole_segment_goes_and_is_counted(tmp_path: Path) -> None:
@@ -183,9 +187,23 @@ def test_a_batch_on_its_way_is_never_dropped(tmp_path: Path) -> None:
     assert formed is not None
     fill(spool, numbered(100, 30))
     again, _ = opened(tmp_path, Position(), formed.end)
-    assert again.take_again(formed.end).payloads == formed.payloads
+    assert again.take_again(formed.end).records == formed.records
     spool.release(formed.end)
     assert len(drain(spool)) == 130 - 8 - drops.by_reason["spool_full"]
+
+
+def test_a_batch_stays_when_the_one_before_it_is_released(tmp_path: Path) -> None:
+    spool, drops = opened(tmp_path)
+    fill(spool, numbered(30))
+    first = spool.take(8, 10**6)
+    assert first is not None
+    second = spool.take(8, 10**6, after=first.end)
+    assert second is not None
+    assert payloads_of(second) == numbered(16)[8:]
+    spool.release(first.end)
+    fill(spool, numbered(100, 30))
+    assert drops.by_reason["spool_full"] > 0
+    assert spool.take_again(second.end).records == second.records
 
 
 def test_a_record_larger_than_the_limit_drops_nothing_else(tmp_path: Path) -> None:
@@ -301,7 +319,7 @@ def test_a_segment_that_cannot_be_read_is_counted_and_passed(tmp_path: Path) -> 
     extent = spool.take(100, 10**6)
     assert extent is not None
     assert extent.lost == held
-    assert list(extent.payloads) == numbered(10)[held:]
+    assert payloads_of(extent) == numbered(10)[held:]
 
 
 steps = st.lists(
@@ -323,20 +341,28 @@ def test_every_record_is_delivered_once_and_in_order_or_counted(
     folder = tmp_path_factory.mktemp("spool")
     spool, drops = opened(folder)
     written, dropped, delivered, start = 0, 0, [], Position()
+    #: The batch that was taken last; it is released when the next one was taken, as the shipper does.
+    formed: Extent | None = None
     for action, amount in actions:
         if action == "append":
             spool.append(b"%09d" % written + bytes(amount), 1)
             written += 1
         elif action == "sync":
             asyncio.run(spool.sync())
-        elif action == "ship" and (extent := spool.take(amount, 10**6)):
-            delivered += extent.payloads
-            start = extent.end
-            spool.release(start)
+        elif action == "ship" and (extent := spool.take(amount, 10**6, after=formed and formed.end)):
+            delivered += payloads_of(extent)
+            if formed:
+                start = formed.end
+                spool.release(start)
+            formed = extent
         elif action == "kill":
             dropped += sum(drops.by_reason.values())
             spool.close()
-            spool, drops = opened(folder, start)
+            spool, drops = opened(folder, start, formed and formed.end)
+            if formed:
+                assert spool.take_again(formed.end).records == formed.records
+    if formed:
+        spool.release(formed.end)
     asyncio.run(spool.sync())
     delivered += drain(spool)
     spool.close()

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 import uvloop
 
-from seamark.records import Frame, Prediction
+from seamark.records import Frame, Prediction, unpack
 from seamark_predictor.feed import Feed, Limits
 
 #: Seconds that stand for "soon" on a machine that is busy with something else.
@@ -25,7 +25,11 @@ SOON = 30.0
 
 
 def prediction(i: int, size: int = 0) -> Prediction:
-    return Prediction(f"p{i}", 1.5, 0.001, 200, 1, numbers=b"\x00" * size)
+    return Prediction(f"p{i}", 1.5, 0.001, 200, 1, numbers=b"\x00" * (8 + size // 8 * 8), outputs=bytes(8))
+
+
+def predictions(frame: Frame) -> list[Prediction]:
+    return unpack(frame.answered) + frame.others
 
 
 class Monitor:
@@ -44,7 +48,7 @@ class Monitor:
 
     @property
     def ids(self) -> list[str]:
-        return [each.prediction_id for frame in list(self.frames) for each in frame.predictions]
+        return [each.prediction_id for frame in list(self.frames) for each in predictions(frame)]
 
     def _accept(self) -> None:
         while True:
@@ -136,7 +140,8 @@ async def until(holds: Callable[[], object]) -> None:
 def test_predictions_arrive_whole_and_in_order(feeds: Feeds, monitors: Any, run: Any) -> None:
     monitor = monitors()
     sent = [
-        Prediction(f"p{i}", i, 0.5, 422, 2, "v1", b"ab", [["日", None]], b"c", [("f", "type", 2)]) for i in range(600)
+        Prediction(f"p{i}", i, 0.5, 200, 2, bytes(32), [["日", None]], bytes(16), [("f", "type", 2)] * (i % 2))
+        for i in range(600)
     ]
 
     async def scenario() -> None:
@@ -146,8 +151,8 @@ def test_predictions_arrive_whole_and_in_order(feeds: Feeds, monitors: Any, run:
         await until(lambda: len(monitor.ids) == 600)
 
     run(scenario())
-    assert [each for frame in monitor.frames for each in frame.predictions] == sent
-    assert max(len(frame.predictions) for frame in monitor.frames) <= 256
+    assert [each for frame in monitor.frames for each in predictions(frame)] == sent
+    assert max(len(predictions(frame)) for frame in monitor.frames) <= 256
     assert {frame.dropped for frame in monitor.frames} == {0}
     assert {frame.sender for frame in monitor.frames} == {monitor.frames[0].sender}
     assert monitor.frames[0].sender.startswith("r1/")
@@ -166,7 +171,7 @@ def test_few_wait_for_more_until_the_end_of_the_interval(feeds: Feeds, monitors:
         await until(lambda: len(monitor.ids) == 11)
 
     run(scenario())
-    assert [len(frame.predictions) for frame in monitor.frames] == [10, 1]
+    assert [len(predictions(frame)) for frame in monitor.frames] == [10, 1]
 
 
 def test_many_do_not_wait_for_the_end_of_the_interval(feeds: Feeds, monitors: Any, run: Any) -> None:
@@ -230,10 +235,10 @@ def test_without_a_monitor_the_newest_are_dropped_and_counted(feeds: Feeds, moni
 
 def test_memory_is_bounded_by_bytes_as_well(feeds: Feeds, monitors: Any, run: Any) -> None:
     async def scenario() -> None:
-        feed = feeds(bytes=10_000)
+        feed = feeds(bytes=8 * 1400)
         for i in range(20):
             feed.add(prediction(i, size=1000))
-        assert feed.dropped == 20 - 10_000 // 1200
+        assert feed.dropped == 20 - 8
         monitor = monitors()
         await until(lambda: len(monitor.ids) == 8)
         # What was sent makes room.
@@ -252,7 +257,7 @@ def test_a_frame_is_bounded_by_bytes(feeds: Feeds, monitors: Any, run: Any) -> N
             feed.add(prediction(i, size=1000))
         monitor = monitors()
         await until(lambda: len(monitor.ids) == 9)
-        assert [len(frame.predictions) for frame in monitor.frames] == [2, 2, 2, 2, 1]
+        assert [len(predictions(frame)) for frame in monitor.frames] == [2, 2, 2, 2, 1]
 
     run(scenario())
 
@@ -268,6 +273,46 @@ def test_a_prediction_too_long_for_the_monitor_is_dropped_and_counted(feeds: Fee
 
     run(scenario())
     assert monitor.frames[-1].dropped == 1
+
+
+LONG = "日" * 50
+
+ODD = {
+    "answered": Prediction("x" * 128, 1e9, 0.1, 200, 1, bytes(8), [], bytes(8)),
+    "refused": Prediction("x" * 128, 1e9, 0.1, 422, 2**40),
+    "texts": Prediction("p", 1e9, 0.1, 200, 4, b"", [[LONG, "x" * 300, None, ""]] * 30, bytes(32)),
+    "refused texts": Prediction("p", 1e9, 0.1, 400, 4, b"", [[LONG, "x" * 300, None, ""]] * 30),
+    "violations": Prediction("p", 1e9, 0.1, 200, 1, bytes(8), [], bytes(8), [(LONG, "nonfinite", 2**40)] * 50),
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_no_prediction_takes_more_of_a_frame_than_it_is_counted_for(feeds: Feeds, run: Any, odd: Prediction) -> None:
+    async def scenario() -> None:
+        feed = feeds()
+        feed.add(odd)
+        counted = feed._bytes
+        empty = len(msgspec.msgpack.encode(Frame(feed._sender, 0)))
+        assert len(feed._next_frame()) - empty <= counted
+        assert feed._bytes == 0
+
+    run(scenario())
+
+
+def test_refusals_come_beside_the_answers(feeds: Feeds, monitors: Any, run: Any) -> None:
+    monitor = monitors()
+    refused = Prediction("refused", 1.5, 0.001, 422, 2, violations=[("age", "type", 2)])
+    silent = Prediction("silent", 1.5, 0.001, 200, 1)
+
+    async def scenario() -> None:
+        feed = feeds(interval=0.05)
+        for each in (prediction(0), refused, prediction(1), silent):
+            feed.add(each)
+        await until(lambda: len(monitor.ids) == 4)
+
+    run(scenario())
+    (frame,) = monitor.frames
+    assert (unpack(frame.answered), frame.others) == ([prediction(0), prediction(1)], [refused, silent])
 
 
 def test_a_stuck_monitor_never_holds_the_caller(feeds: Feeds, monitors: Any, run: Any) -> None:

@@ -21,7 +21,7 @@ import httpx
 import msgspec
 import pytest
 
-from seamark.records import Frame, Prediction
+from seamark.records import Frame, Prediction, unpack
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +285,7 @@ class Listener:
 
     @property
     def predictions(self) -> list[Prediction]:
-        return [each for frame in list(self.frames) for each in frame.predictions]
+        return [each for frame in list(self.frames) for each in (*unpack(frame.answered), *frame.others)]
 
     def _read(self) -> None:
         try:

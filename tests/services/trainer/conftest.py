@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from seamark.package import Feature, Schema
-from seamark.records import LogBatch, Prediction
+from seamark.records import LogBatch, Prediction, pack
 from seamark_collector import labels, rows
 from seamark_collector.labels import Feedback, Label
 from seamark_collector.names import TableName
@@ -71,7 +71,7 @@ class Log:
         ]
         numbers = list(columns.get("numbers", self.schema.numbers))
         outputs = list(self.schema.outputs)
-        batch = LogBatch("s", self._sequence, "default", "m", revision, numbers, [], outputs, predictions)
+        batch = LogBatch("s", self._sequence, "default", "m", revision, numbers, [], outputs, [pack(predictions)])
         Table(str(self.root), TableName("predictions", "default", "m")).append(rows.to_rows(batch), {})
 
     def label(self, pairs: Iterable[tuple[str, object]], received: float | None = None) -> None:
