@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the images one after another, then prints how large they are and how long each took.
-# usage: docker/build.sh NAME...; TAG and IMAGE_BUILD (the command that builds, as `podman build`) in the environment
+# usage: docker/build.sh NAME...; in the environment TAG, IMAGE_BUILD (the command that builds, as `podman build`) and
+# EXTRAS (of the predictor, see docker/Dockerfile)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tag=${TAG:-dev}
@@ -28,7 +29,7 @@ size() { # its size in MB, or nothing where the builder's store cannot be asked
   case ${build[0]} in
     docker | podman) "${build[0]}" image inspect -f '{{.Size}}' "$1" | awk '{ printf "%.0f", $1 / 1e6 }' ;;
     *) buildah images --format '{{.Size}}' "$1" 2>/dev/null |
-      awk '{ factor["KB"] = 1e-3; factor["MB"] = 1; factor["GB"] = 1e3; printf "%.0f", $1 * factor[$2] }' ;;
+      awk '{ factor["KB"] = 1e-3; factor["MB"] = 1; factor["GB"] = 1e3; printf "%.0f", $1 * factor[$2]; exit }' ;;
   esac
 }
 
@@ -42,7 +43,9 @@ base=$(size "seamark/base:$tag" || true)
 printf '%-26s %9s %9s %7s\n' image total 'own part' time
 for name in "$@"; do
   start=$SECONDS
-  build "$name" --build-arg "MEMBER=$(member "$name")"
+  options=(--build-arg "MEMBER=$(member "$name")")
+  if [ "$name" = predictor ] && [ -n "${EXTRAS:-}" ]; then options+=(--build-arg "EXTRAS=$EXTRAS"); fi
+  build "$name" "${options[@]}"
   total=$(size "seamark/$name:$tag" || true)
   printf '%-26s %6s MB %6s MB %5s s\n' "seamark/$name:$tag" "${total:-?}" \
     "$([ -n "$total" ] && [ -n "$base" ] && echo $((total - base)) || echo '?')" $((SECONDS - start))

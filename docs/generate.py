@@ -46,9 +46,9 @@ HEAD = f"""\
 
 `curl localhost:8080/metrics` has all but the predictors' in one Prometheus text (the analyzer's `/federate`), each
 monitor's with a label `instance` that says where it was scraped. Every monitor, the analyzer and the cluster's operator
-export their own on `/metrics`. A predictor does so on the port it serves on, for those who run it alone: all its
-workers' counts in one text, whichever of them answers. All but `seamark_operator_...` and `seamark_predictor_...`
-carry the labels {", ".join(f"`{name}`" for name in COMMON)}.
+export their own on `/metrics`. A predictor does so on the port it serves on: all its workers' counts in one text,
+whichever of them answers; in a cluster the chart's PodMonitor adds `deployment` and `revision`. All but
+`seamark_operator_...` and `seamark_predictor_...` carry the labels {", ".join(f"`{name}`" for name in COMMON)}.
 Counters start at 0 for every known label value.
 What is not known is not exported: no data never looks like 0.
 """

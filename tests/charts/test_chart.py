@@ -149,6 +149,8 @@ def test_names_that_both_the_chart_and_the_operator_use_are_the_same() -> None:
     assert f"name: {serving.RUN}, mountPath: {serving.RUN_FOLDER}" in text("runtime.yaml")
     assert f"containerPort: {names.SERVING_PORT}" in text("runtime.yaml")
     assert f"- port: {serving.MONITOR}\n" in text("podmonitor.yaml")
+    assert "- name: http-predictor\n" in text("runtime.yaml")
+    assert "- port: http-predictor\n" in text("podmonitor.yaml")
     serving_pods = names.labels("churn", "serving")
     for label in (names.MANAGED_BY, names.ROLE):
         assert f"{label}: {serving_pods[label]}\n" in text("podmonitor.yaml")
