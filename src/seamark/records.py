@@ -11,7 +11,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["Block", "Frame", "LogBatch", "Prediction", "pack", "unpack"]
+__all__ = ["Block", "Frame", "LogBatch", "Prediction", "misfit", "pack", "strange", "unpack"]
+
+#: Characters of a prediction's id.
+_LONGEST_ID = 128
+#: 2000-01-01 to 2200-01-01 in Unix seconds; a time outside is a broken clock.
+_FIRST_TIME, _LAST_TIME = 946_684_800.0, 7_258_118_400.0
 
 
 @dataclass(slots=True)
@@ -121,6 +126,40 @@ def unpack(block: Block) -> list[Prediction]:
     return predictions
 
 
+def misfit(block: Block, numbers: int, categories: int, outputs: int, most_rows: int) -> str:
+    """Why nobody can tell which values are whose, or "".
+
+    numbers, categories, outputs: how many of each a row has. most_rows: of one prediction.
+    """
+    count = len(block.prediction_ids)
+    if not len(block.times) == len(block.latencies) == len(block.rows) == 8 * count:
+        return f"times, latencies or rows are not {count}, as the ids are"
+    if not count:
+        return ""
+    rows = np.frombuffer(block.rows, "<i8")
+    if rows.min() < 1 or rows.max() > most_rows:
+        return f"rows are {rows.min()} to {rows.max()}; 1 to {most_rows} are allowed"
+    total = int(rows.sum())
+    for name, values, width in (("numbers", block.numbers, numbers), ("outputs", block.outputs, outputs)):
+        if len(values) != 8 * total * width:
+            return f"{name} has {len(values)} bytes; {total} rows of {width} values are {8 * total * width}"
+    if [len(texts) for texts in block.categories] != [total] * categories:
+        return f"categories does not hold {categories} lists of {total} values"
+    return ""
+
+
+def strange(block: Block) -> str:
+    """Which ids or times no prediction log takes, of a block that has any; or ""."""
+    lengths = set(map(len, block.prediction_ids))
+    if not 1 <= min(lengths) <= max(lengths) <= _LONGEST_ID:
+        return f"prediction_ids have {min(lengths)} to {max(lengths)} characters; 1 to {_LONGEST_ID} are allowed"
+    times = np.frombuffer(block.times, "<f8")
+    if not (times.min() >= _FIRST_TIME and times.max() < _LAST_TIME):
+        allowed = f"Unix seconds from {_FIRST_TIME:.0f} to {_LAST_TIME:.0f} are allowed"
+        return f"times are {times.min()} to {times.max()}; {allowed}"
+    return ""
+
+
 @dataclass(slots=True)
 class Frame:
     """One message on the local socket. `dropped` counts the predictions this sender ever dropped.
@@ -132,6 +171,14 @@ class Frame:
     dropped: int
     answered: Block = field(default_factory=Block)
     others: list[Prediction] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, sender: str, dropped: int, predictions: Sequence[Prediction]) -> Frame:
+        """The predictions of one model, parted."""
+        answered = [each for each in predictions if each.is_answered]
+        # As a rule all were, and a second look at each is spared.
+        others = [] if len(answered) == len(predictions) else [each for each in predictions if not each.is_answered]
+        return cls(sender, dropped, pack(answered), others)
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from seamark.errors import InvalidInput
 from seamark.log import columns
-from seamark.records import Block, LogBatch
+from seamark.records import Block, LogBatch, misfit, strange
 from seamark_collector.names import check_name
 
 __all__ = ["MAX_COLUMNS", "MAX_ROWS", "decode", "to_rows"]
@@ -20,11 +20,8 @@ __all__ = ["MAX_COLUMNS", "MAX_ROWS", "decode", "to_rows"]
 #: One batch. A row of no features still costs an id, so bytes alone do not bound rows.
 MAX_ROWS = 1_000_000
 MAX_COLUMNS = 10_000
-MAX_ID = 128
 #: Each date is a folder and a file of its own; a spool that waited a year still fits.
 MAX_DATES = 400
-#: 2000-01-01 to 2200-01-01 in Unix seconds; a time outside is a broken clock.
-FIRST_TIME, LAST_TIME = 946_684_800.0, 7_258_118_400.0
 _SECONDS_A_DAY = 86_400
 _LAST_SEQUENCE = 2**63 - 1
 
@@ -69,38 +66,11 @@ def to_rows(batch: LogBatch) -> pa.Table:
 
 
 def _check(batch: LogBatch) -> None:
+    widths = len(batch.numbers), len(batch.categories), len(batch.outputs)
     for index, block in enumerate(batch.blocks):
-        if fault := _fault(batch, block):
+        fault = misfit(block, *widths, MAX_ROWS) or (strange(block) if block.prediction_ids else "")
+        if fault:
             raise InvalidInput(f"blocks[{index}]: {fault}")
-
-
-def _fault(batch: LogBatch, block: Block) -> str:
-    """Why the block does not fit the batch, or cannot be stored."""
-    count = len(block.prediction_ids)
-    if not len(block.times) == len(block.latencies) == len(block.rows) == 8 * count:
-        return f"times, latencies or rows are not {count}, as the ids are"
-    if not count:
-        return ""
-    rows = np.frombuffer(block.rows, "<i8")
-    if rows.min() < 1 or rows.max() > MAX_ROWS:
-        return f"rows are {rows.min()} to {rows.max()}; 1 to {MAX_ROWS} are allowed"
-    total = int(rows.sum())
-    for name, values, width in (
-        ("numbers", block.numbers, len(batch.numbers)),
-        ("outputs", block.outputs, len(batch.outputs)),
-    ):
-        if len(values) != 8 * total * width:
-            return f"{name} has {len(values)} bytes; {total} rows of {width} values are {8 * total * width}"
-    if [len(texts) for texts in block.categories] != [total] * len(batch.categories):
-        return f"categories does not hold {len(batch.categories)} lists of {total} values"
-    lengths = set(map(len, block.prediction_ids))
-    if not 1 <= min(lengths) <= max(lengths) <= MAX_ID:
-        return f"prediction_ids have {min(lengths)} to {max(lengths)} characters; 1 to {MAX_ID} are allowed"
-    times = np.frombuffer(block.times, "<f8")
-    if not (times.min() >= FIRST_TIME and times.max() < LAST_TIME):
-        allowed = f"Unix seconds from {FIRST_TIME:.0f} to {LAST_TIME:.0f} are allowed"
-        return f"times are {times.min()} to {times.max()}; {allowed}"
-    return ""
 
 
 def _identity(blocks: Sequence[Block], counts: NDArray[np.int64]) -> dict[str, pa.Array]:

@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 
 from seamark.errors import Conflict
+from seamark.records import Frame
 from seamark_monitor import logs
 from seamark_monitor.drops import Drops
-from seamark_monitor.received import Received, read
 
 __all__ = ["LONGEST_FRAME", "Inlet"]
 
@@ -28,11 +28,13 @@ _FRAME_TIMEOUT = 30.0
 #: When draining: seconds of silence that mean everything is read, and seconds at most.
 _SILENCE, _LONGEST_DRAIN = 0.1, 1.0
 
+_decoder = msgspec.msgpack.Decoder(Frame)
+
 
 class Inlet:
     """Listens from `start` to `drain`; `take` gets every frame. A bad message closes its connection and is counted."""
 
-    def __init__(self, path: Path, take: Callable[[Received], None], drops: Drops) -> None:
+    def __init__(self, path: Path, take: Callable[[Frame], None], drops: Drops) -> None:
         self._path = path
         self._take = take
         self._drops = drops
@@ -105,7 +107,7 @@ class Inlet:
                     return
                 async with self._large if length > _LARGE_FRAME else contextlib.nullcontext():
                     async with asyncio.timeout(_FRAME_TIMEOUT):
-                        frame = read(await reader.readexactly(length))
+                        frame = _decoder.decode(await reader.readexactly(length))
             except asyncio.IncompleteReadError as error:
                 if error.partial:
                     self._bad("the connection ended inside it")

@@ -6,11 +6,10 @@ import msgspec
 import numpy as np
 
 from seamark.package import Schema
-from seamark.records import Block, Prediction, pack, unpack
+from seamark.records import Block, Frame, Prediction, misfit, pack, strange, unpack
 from seamark_monitor import logs
 from seamark_monitor.counters import Counters
 from seamark_monitor.drops import Drops, Senders
-from seamark_monitor.received import Received
 from seamark_monitor.spool import Spool
 
 __all__ = ["MOST_ROWS", "Intake"]
@@ -19,9 +18,6 @@ __all__ = ["MOST_ROWS", "Intake"]
 _TOGETHER = 1024
 #: Rows of one record, or of one prediction, that the log takes.
 MOST_ROWS = 500_000
-_LONGEST_ID = 128
-#: 2000-01-01 to 2200-01-01 in Unix seconds; a time outside is a broken clock.
-_FIRST_TIME, _LAST_TIME = 946_684_800.0, 7_258_118_400.0
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -43,46 +39,53 @@ class Intake:
         self._others: list[Prediction] = []
         self._uncounted = 0
 
-    def take_frame(self, frame: Received) -> None:
+    def take_frame(self, frame: Frame) -> None:
         self._drops.add("queue_full", self._senders.growth(frame.sender, frame.dropped))
         if frame.answered.prediction_ids:
-            self._take_block(frame.answered, frame.encoded)
+            self._take_block(frame.answered)
         for prediction in frame.others:
             self.take(prediction)
 
-    def _take_block(self, block: Block, encoded: bytes) -> None:
+    def _take_block(self, block: Block) -> None:
         """As a whole, as a rule: what most of the time would go into is looking at each prediction."""
+        if fault := self._misfit(block):
+            self._take_invalid(block, fault)
+            return
         count = len(block.prediction_ids)
-        if misfit := self._misfit(block):
-            self._invalid(misfit, count)
-            sound = len(block.latencies) == 8 * count
-            latencies = np.frombuffer(block.latencies, "<f8").tolist() if sound else [0.0] * count
-            self._others += [Prediction("", 0.0, latency, 200, 0) for latency in latencies]
-            self._count(count)
-            return
         rows = int(np.frombuffer(block.rows, "<i8").sum())
-        if rows > MOST_ROWS or not _is_named_and_timed(block):
+        fault = strange(block)
+        if count > 1 and (fault or rows > MOST_ROWS):
             for prediction in unpack(block):
-                self.take(prediction)
+                self._take_block(pack([prediction]))
             return
-        self._spool.append(encoded, count)
+        if fault:
+            self._take_invalid(block, fault)
+            return
+        if rows <= MOST_ROWS:
+            self._spool.append(_encoder.encode(block), count)
+        else:
+            self._drops.add("too_large")
         self._blocks.append(block)
         self._count(rows)
 
+    def _take_invalid(self, block: Block, fault: str) -> None:
+        count = len(block.prediction_ids)
+        self._invalid(fault, count)
+        whole = len(block.latencies) == 8 * count
+        latencies = np.frombuffer(block.latencies, "<f8").tolist() if whole else [0.0] * count
+        self._others += [Prediction("", 0.0, latency, 200, 0) for latency in latencies]
+        self._count(count)
+
     def take(self, prediction: Prediction) -> None:
         """One that came by itself."""
+        # More rows than bytes are nonsense, and may be more than a block can say.
+        if prediction.is_answered and prediction.rows <= len(prediction.outputs):
+            self._take_block(pack([prediction]))
+            return
         if fault := self._fault(prediction):
             self._invalid(fault, 1)
             prediction = Prediction(prediction.prediction_id, prediction.time, prediction.latency, prediction.status, 0)
-        if prediction.is_answered:
-            block = pack([prediction])
-            if prediction.rows <= MOST_ROWS:
-                self._spool.append(_encoder.encode(block), 1)
-            else:
-                self._drops.add("too_large")
-            self._blocks.append(block)
-        else:
-            self._others.append(prediction)
+        self._others.append(prediction)
         self._count(max(1, prediction.rows))
 
     def _count(self, more: int) -> None:
@@ -102,46 +105,22 @@ class Intake:
         self._drops.add("invalid", count)
 
     def _misfit(self, block: Block) -> str:
-        """Why nobody can tell which values are whose."""
-        width, lists, outputs = self._widths
+        """As `records.misfit`, and whether violations are of those in the block."""
         count = len(block.prediction_ids)
-        if not len(block.times) == len(block.latencies) == len(block.rows) == 8 * count:
-            return f"times, latencies or rows are not {count}, as the ids are"
-        rows = np.frombuffer(block.rows, "<i8")
-        if rows.min() < 1 or rows.max() > len(block.outputs):
-            return f"rows are {rows.min()} to {rows.max()}, for outputs of {len(block.outputs)} bytes"
-        total = int(rows.sum())
-        for name, values, columns in (("numbers", block.numbers, width), ("outputs", block.outputs, outputs)):
-            if len(values) != 8 * total * columns:
-                return f"{name} has {len(values)} bytes; {8 * total * columns} fit the package"
-        if [len(texts) for texts in block.categories] != [total] * lists:
-            return f"categories does not hold {lists} lists of {total} values"
         if any(not 0 <= place < count for place, *_ in block.violations):
             return f"violations name others than the {count} predictions"
-        return ""
+        return misfit(block, *self._widths, most_rows=len(block.outputs))
 
     def _fault(self, prediction: Prediction) -> str:
+        """Of one that was not answered."""
         rows, numbers, categories = prediction.rows, prediction.numbers, prediction.categories
         if rows < 0:
             return f"rows is {rows}"
-        width, lists, outputs = self._widths
-        carries = prediction.carries_inputs
-        if prediction.status == 200 and not (
-            carries
-            and len(prediction.outputs) == 8 * rows * outputs
-            and 1 <= len(prediction.prediction_id) <= _LONGEST_ID
-            and _FIRST_TIME <= prediction.time < _LAST_TIME
-        ):
-            return "an answer without inputs, outputs, id or a sensible time"
-        if carries and len(numbers) != 8 * rows * width:
+        if prediction.status == 200:
+            return "an answer without inputs or outputs"
+        width, lists, _ = self._widths
+        if prediction.carries_inputs and len(numbers) != 8 * rows * width:
             return f"numbers has {len(numbers)} bytes; {8 * rows * width} fit the package"
-        if carries and [len(values) for values in categories] != [rows] * lists:
+        if prediction.carries_inputs and [len(values) for values in categories] != [rows] * lists:
             return f"categories does not hold {lists} lists of {rows} values"
         return ""
-
-
-def _is_named_and_timed(block: Block) -> bool:
-    """Whether all have an id and a time that the log takes."""
-    lengths = set(map(len, block.prediction_ids))
-    times = np.frombuffer(block.times, "<f8")
-    return min(lengths) >= 1 and max(lengths) <= _LONGEST_ID and times.min() >= _FIRST_TIME and times.max() < _LAST_TIME

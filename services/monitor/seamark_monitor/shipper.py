@@ -94,7 +94,8 @@ class Shipper:
         # Environment proxies are for the world outside; the collector is next door.
         async with httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False) as client:
             if self._cursor.end is not None:
-                await self._deliver(client, self._batch(self._spool.take_again(self._cursor.end)))
+                again = self._spool.take_again(self._cursor.end)
+                await self._deliver(client, self._batch(again, self._cursor.sequence))
             while True:
                 extent = self._spool.take(BATCH_PREDICTIONS, BATCH_BYTES, after=self._delivered)
                 if extent is None:
@@ -115,10 +116,8 @@ class Shipper:
             self._spool.release(self._delivered)
             self._delivered = None
 
-    def _batch(self, extent: Extent, sequence: int | None = None) -> _Batch:
-        """`sequence` is the cursor's, for a repeat, where none is given."""
+    def _batch(self, extent: Extent, sequence: int) -> _Batch:
         self._drops.add("corrupt", extent.lost)
-        sequence = self._cursor.sequence if sequence is None else sequence
         records = [record for record in extent.records if self._is_readable(record)]
         batch = LogBatch(
             self._cursor.source,

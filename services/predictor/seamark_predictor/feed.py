@@ -16,7 +16,7 @@ from itertools import accumulate
 
 import msgspec
 
-from seamark.records import Frame, Prediction, pack
+from seamark.records import Frame, Prediction
 from seamark_predictor import logs
 
 __all__ = ["Feed", "Limits", "NoFeed"]
@@ -181,9 +181,7 @@ class Feed:
     def _next_frame(self) -> bytes:
         taken = self._take()
         self._framed = len(taken)
-        answered = [each for each in taken if each.is_answered]
-        others = [] if len(answered) == len(taken) else [each for each in taken if not each.is_answered]
-        message = self._encoder.encode(Frame(self._sender, self.dropped, pack(answered), others))
+        message = self._encoder.encode(Frame.of(self._sender, self.dropped, taken))
         return len(message).to_bytes(4, "big") + message
 
     def _take(self) -> list[Prediction]:

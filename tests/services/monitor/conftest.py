@@ -24,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from seamark import profile
 from seamark.package import CATEGORY, Feature, Manifest, ModelFile, Schema
-from seamark.records import Frame, LogBatch, Prediction, pack
+from seamark.records import Frame, LogBatch, Prediction
 
 SCHEMA = Schema(
     "binary", (Feature("age"), Feature("colour", CATEGORY), Feature("income", nullable=True)), ("no", "yes")
@@ -244,9 +244,7 @@ class Monitor:
     @staticmethod
     def framed(*predictions: Prediction, sender: str = "predictor", dropped: int = 0) -> bytes:
         """A message of them, as the predictor makes it."""
-        answered = pack([each for each in predictions if each.is_answered])
-        others = [each for each in predictions if not each.is_answered]
-        body = msgspec.msgpack.encode(Frame(sender, dropped, answered, others))
+        body = msgspec.msgpack.encode(Frame.of(sender, dropped, predictions))
         return len(body).to_bytes(4) + body
 
     def samples(self) -> dict[tuple[str, ...], float]:

@@ -16,7 +16,6 @@ from seamark.records import Block, Frame, Prediction, pack, unpack
 from seamark_monitor.counters import Counters
 from seamark_monitor.drops import Drops
 from seamark_monitor.intake import MOST_ROWS, Intake
-from seamark_monitor.received import read
 from seamark_monitor.spool import Position, Spool
 from seamark_monitor.watched import fit
 
@@ -37,14 +36,7 @@ class Parts:
 
     def take(self, predictions: Sequence[Prediction], sender: str = "predictor", dropped: int = 0) -> None:
         """A message of the predictor."""
-        answered = pack([each for each in predictions if each.is_answered])
-        others = [each for each in predictions if not each.is_answered]
-        self.take_block(answered, others, sender, dropped)
-
-    def take_block(
-        self, block: Block, others: Sequence[Prediction] = (), sender: str = "predictor", dropped: int = 0
-    ) -> None:
-        self.intake.take_frame(read(msgspec.msgpack.encode(Frame(sender, dropped, block, list(others)))))
+        self.intake.take_frame(Frame.of(sender, dropped, predictions))
 
     def records(self) -> list[list[Prediction]]:
         asyncio.run(self.spool.sync())
@@ -168,7 +160,7 @@ def test_a_block_in_which_nobody_can_tell_whose_values_are_whose_is_requests_onl
 def test_columns_that_contradict_each_other_are_requests_only(
     parts: Parts, prediction: Make, broken: dict[str, object]
 ) -> None:
-    parts.take_block(replace(pack([prediction("a"), prediction("b")]), **broken))
+    parts.intake.take_frame(Frame("predictor", 0, replace(pack([prediction("a"), prediction("b")]), **broken)))
     assert parts.drops.by_reason["invalid"] == 2
     assert (parts.counters.statuses["200"], parts.counters.rows) == (2, 0)
     assert not parts.records()
